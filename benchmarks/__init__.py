@@ -1,0 +1,1 @@
+"""Measurements, never assertions: run by hand, reported under reports/."""

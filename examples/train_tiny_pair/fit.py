@@ -1,0 +1,172 @@
+"""Training loops: the generator on gold traces, the verifier on the generator's own rollouts."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import tokens
+import torch
+from data import Example, batches, pad_right
+from network import Verifier
+from sampling import step_ends
+from torch import nn
+from torch.nn import functional
+from transformers import Qwen2ForCausalLM
+
+State = dict[str, torch.Tensor]
+_IGNORE = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A sampled trace with its first wrong token, found by comparing it with the gold trace."""
+
+    ids: bytes
+    prompt_len: int
+    num_right: int  # length of the longest prefix of `ids` that the gold trace starts with
+
+
+def rollout(gold: Example, response: bytes) -> Rollout:
+    ids = gold.ids[: gold.prompt_len] + response
+    pairs = enumerate(zip(ids, gold.ids, strict=False))
+    wrong = next((i for i, (a, b) in pairs if a != b), min(len(ids), len(gold.ids)))
+    return Rollout(ids, gold.prompt_len, wrong)
+
+
+class Trainer:
+    """AdamW with warm-up and cosine decay; a wall-clock limit ends the schedule early.
+
+    The decay follows the larger of the two progresses (steps, seconds), so a slow machine still
+    ends with a fully decayed learning rate.
+    """
+
+    def __init__(self, model: nn.Module, *, lr: float, steps: int, seconds: float) -> None:
+        self.model, self.lr, self.steps, self.seconds = model, lr, steps, seconds
+        decayed = [p for p in model.parameters() if p.ndim > 1]
+        other = [p for p in model.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": 0.05},
+            {"params": other, "weight_decay": 0.0},
+        ]
+        device = next(model.parameters()).device
+        fused = device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=fused)
+        self.autocast = torch.autocast("cuda", torch.bfloat16) if fused else nullcontext()
+        self.step_count = 0
+        self.started = time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, max(self.step_count / self.steps, self.elapsed_s / self.seconds))
+
+    def step(self, loss: torch.Tensor) -> None:
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        warm = min(1.0, (self.step_count + 1) / 200)
+        scale = warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * scale
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step_count += 1
+
+
+def fit_generator(
+    model: Qwen2ForCausalLM,
+    chunks: Iterator[list[Example]],
+    *,
+    steps: int,
+    seconds: float,
+    snapshot_every: int,
+    seed: int,
+    batch_tokens: int,
+) -> list[tuple[int, State]]:
+    """Train on gold traces; return (step, bfloat16 weights) of evenly spaced snapshots."""
+    model.train()
+    rng = np.random.default_rng(seed)
+    trainer = Trainer(model, lr=1.5e-3, steps=steps, seconds=seconds)
+    snapshots: list[tuple[int, State]] = []
+    seen = 0
+    for chunk in chunks:
+        for group in batches([e.ids for e in chunk], batch_tokens, rng):
+            part = [chunk[i] for i in group]
+            ids = pad_right([e.ids for e in part])
+            prompt_lens = torch.tensor([e.prompt_len for e in part])[:, None]
+            response = (torch.arange(ids.shape[1]) >= prompt_lens) & (ids != tokens.PAD)
+            labels = ids.masked_fill(~response, _IGNORE)[:, 1:].to(model.device)
+            with trainer.autocast:
+                logits = model(input_ids=ids.to(model.device), use_cache=False).logits
+            loss = functional.cross_entropy(
+                logits[:, :-1].float().flatten(0, 1), labels.flatten(), ignore_index=_IGNORE
+            )
+            trainer.step(loss)
+            seen += ids.numel()
+            if trainer.step_count % snapshot_every == 0:
+                weights = model.state_dict()
+                snapshots.append(
+                    (trainer.step_count, {k: v.bfloat16() for k, v in weights.items()})
+                )
+                print(
+                    f"generator step {trainer.step_count} loss {loss.item():.5f} "
+                    f"tokens {seen / 1e6:.1f}M {trainer.elapsed_s:.0f} s",
+                    flush=True,
+                )
+            if trainer.progress >= 1:
+                return snapshots
+    raise AssertionError("the stream of examples is endless")
+
+
+def fit_verifier(
+    verifier: Verifier,
+    rollouts: list[Rollout],
+    *,
+    epochs: int,
+    seconds: float,
+    token_weight: float,
+    seed: int,
+    batch_tokens: int,
+) -> None:
+    """Train on step correctness by binary cross-entropy at the last token of each step.
+
+    `token_weight` adds the same loss at every other token of the response ("all tokens up to here
+    are right"). It says where in a step the slip is, which makes a small model learn much faster;
+    those scores are never read later.
+    """
+    verifier.train()
+    rng = np.random.default_rng(seed)
+    rows = [r.ids for r in rollouts]
+    plan = [group for _ in range(epochs) for group in batches(rows, batch_tokens, rng)]
+    trainer = Trainer(verifier, lr=1e-3, steps=len(plan), seconds=seconds)
+    device = next(verifier.parameters()).device
+    for group in plan:
+        part = [rollouts[i] for i in group]
+        ids = pad_right([r.ids for r in part])
+        at = torch.arange(ids.shape[1])
+        right = at < torch.tensor([r.num_right for r in part])[:, None]
+        response = (at >= torch.tensor([r.prompt_len for r in part])[:, None]) & (ids != tokens.PAD)
+        ends = torch.zeros_like(response)
+        for i, r in enumerate(part):
+            ends[i, step_ends(r.ids, r.prompt_len)] = True
+        with trainer.autocast:
+            logits = verifier(ids.to(device))
+        losses = functional.binary_cross_entropy_with_logits(
+            logits.float(), right.float().to(device), reduction="none"
+        )
+        at_ends = losses[ends.to(device)].mean()
+        elsewhere = losses[(response & ~ends).to(device)].mean()
+        trainer.step(at_ends + token_weight * elsewhere)
+        if trainer.step_count % 100 == 0:
+            print(
+                f"verifier step {trainer.step_count}/{len(plan)} loss {at_ends.item():.4f} "
+                f"{trainer.elapsed_s:.0f} s",
+                flush=True,
+            )
+        if trainer.progress >= 1:
+            break

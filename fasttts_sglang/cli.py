@@ -1,0 +1,80 @@
+"""fasttts: solve a problem, or serve."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from . import __version__
+from .errors import BadRequest, FastTTSError
+from .search.params import SearchParams, add_flags
+
+USAGE_ERROR = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (2 for bad input, 1 for a failed search)."""
+    args = _parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+        return status
+    except BadRequest as exc:
+        flag = "--" + exc.field.replace("_", "-")
+        print(f"fasttts: {flag}: {str(exc).removeprefix(exc.field + ': ')}", file=sys.stderr)
+        return USAGE_ERROR
+    except FastTTSError as exc:
+        print(f"fasttts: {exc}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("fasttts", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    solve = commands.add_parser("solve", help="search the answer to a problem", allow_abbrev=False)
+    solve.add_argument("problem", nargs="?", help="the problem; `-` reads standard input")
+    solve.add_argument("--demo", action="store_true", help="a bundled problem for the tiny pair")
+    solve.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    solve.add_argument("--model", help="generator; default: the bundled tiny pair")
+    solve.add_argument("--verifier", help="process reward model that goes with --model")
+    add_flags(solve)
+    solve.set_defaults(run=_solve)
+
+    serve = commands.add_parser(
+        "serve",
+        help="start a server; takes every flag of python -m fasttts_sglang.launch_server",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    serve.add_argument("argv", nargs=argparse.REMAINDER)
+    serve.set_defaults(run=_serve)
+    return parser
+
+
+def _solve(args: argparse.Namespace) -> int:
+    from .solve import solve
+
+    given = {f.name: getattr(args, f.name) for f in fields(SearchParams)}
+    overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    problem = sys.stdin.read().strip() if args.problem == "-" else args.problem
+    return solve(
+        problem,
+        overrides,
+        demo=args.demo,
+        as_json=args.json,
+        model=args.model,
+        verifier=args.verifier,
+    )
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from .launch_server import main as launch
+
+    launch(args.argv)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

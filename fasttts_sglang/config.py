@@ -1,0 +1,119 @@
+"""Server settings: `--fasttts-*` flags, and how they reach the child processes."""
+
+import argparse
+import difflib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+from . import fields as declared
+from .errors import ConfigError
+from .fields import option
+
+ENV = "FASTTTS_CONFIG"
+PREFIX = "--fasttts-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FastTTSConfig:
+    """Settings of one engine, validated on construction.
+
+    Raises:
+        ConfigError: A value is of the wrong type or out of range; the message names the flag.
+
+    Example:
+        >>> FastTTSConfig(verifier_mem_fraction=2.0)
+        Traceback (most recent call last):
+        fasttts_sglang.errors.ConfigError: --fasttts-verifier-mem-fraction: it must be in \
+[0.01, 0.95], got 2.0
+    """
+
+    verifier_path: str = option(
+        "", "Process reward model; without one only best-of-n with a majority vote can run."
+    )
+    verifier_family: str = option("auto", "How to read it; auto goes by its architecture.")
+    verifier_tokens: int | None = option(
+        None, "Its KV capacity in tokens, instead of a fraction.", ge=16, le=1 << 40
+    )
+    verifier_mem_fraction: float = option(
+        0.3, "Its fraction of the KV memory of both models.", ge=0.01, le=0.95
+    )
+    verifier_batch_tokens: int = option(
+        16_384, "Tokens per forward of the verifier.", ge=1, le=1 << 30
+    )
+    max_searches: int = option(64, "Searches that run at once; more wait.", ge=1, le=100_000)
+    max_width: int = option(1024, "Largest n of a search.", ge=1, le=4096)
+    score_cache_entries: int = option(
+        1_000_000, "Step scores remembered across searches.", ge=1, le=1 << 40
+    )
+
+    def __post_init__(self) -> None:
+        hints = declared.types(type(self))
+        for entry in fields(self):
+            if text := declared.problem(entry, hints[entry.name], getattr(self, entry.name)):
+                raise ConfigError(f"{flag_name(entry.name)}: {text}")
+
+    def check_paths(self) -> None:
+        """Raise ConfigError unless the verifier's folder is there and has a config.
+
+        A name that is no local path may be a hub id and is left to SGLang.
+        """
+        path = Path(self.verifier_path)
+        looks_local = path.is_absolute() or self.verifier_path.startswith((".", "~"))
+        if not self.verifier_path or (not path.exists() and not looks_local):
+            return
+        if not (path / "config.json").is_file():
+            raise ConfigError(f"{PREFIX}verifier-path: {path} has no config.json")
+
+    def replace(self, **changes: Any) -> Self:
+        """A changed copy, validated again."""
+        return replace(self, **changes)
+
+    def to_env(self) -> str:
+        """The form that travels to child processes in the environment variable ENV."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """The configuration of this process."""
+        return cls(**json.loads(os.environ[ENV]))
+
+
+def flag_name(field: str) -> str:
+    """The command line flag of a field."""
+    return PREFIX + field.replace("_", "-")
+
+
+def split_argv(argv: Sequence[str]) -> tuple[FastTTSConfig, list[str]]:
+    """Take the `--fasttts-*` flags out of `argv`; return the configuration and the rest.
+
+    Raises:
+        ConfigError: A flag is misspelt, lacks its value, or has a wrong one.
+    """
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    declared.add_arguments(parser, FastTTSConfig, PREFIX)
+    given, rest = parser.parse_known_args(list(argv))
+    known = [flag_name(entry.name) for entry in fields(FastTTSConfig)]
+    for arg in rest:
+        name = arg.split("=", 1)[0]
+        if name.startswith(PREFIX) or name == PREFIX.rstrip("-"):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+            raise ConfigError(f"{name} is no flag{hint}")
+    values = {name: value for name, value in vars(given).items() if value is not None}
+    return FastTTSConfig(**values), rest
+
+
+def flag_table() -> str:
+    """The flags as a markdown table, for the README."""
+    return declared.table(FastTTSConfig, PREFIX)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises instead of printing and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)

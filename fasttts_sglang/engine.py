@@ -1,0 +1,163 @@
+"""FastTTSEngine: searches from a Python script, without a server."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar, overload
+
+from .config import ENV, FastTTSConfig
+from .errors import ConfigError
+from .runtime import cpu
+from .search.params import SearchParams
+from .search.result import SearchResult
+
+TINY = Path(__file__).parent / "models" / "tiny"
+OnProgress = Callable[[dict[str, Any]], None]
+T = TypeVar("T")
+
+
+class FastTTSEngine:
+    """An SGLang engine with a verifier beside its generator.
+
+    Example:
+        >>> with FastTTSEngine() as engine:  # doctest: +SKIP
+        ...     print(engine.search("12*(34+5)-6").answer)
+
+    Args:
+        model_path: The generator; None takes the bundled tiny pair.
+        verifier_path: The process reward model; None with a given generator means no verifier,
+            which leaves best-of-n with a majority vote.
+        config: Further `--fasttts-*` settings; `verifier_path` overrides its field.
+        server_args: Any argument of `sglang.Engine`.
+
+    Raises:
+        ConfigError: An argument is wrong.
+        IncompatibleSGLang: The installed SGLang is not one we fit.
+    """
+
+    def __init__(
+        self,
+        model_path: str | None = None,
+        verifier_path: str | None = None,
+        *,
+        config: FastTTSConfig | None = None,
+        **server_args: Any,
+    ) -> None:
+        config = config or FastTTSConfig()
+        if model_path is None:
+            model_path, verifier_path = str(TINY / "generator"), str(TINY / "verifier")
+        config = config.replace(verifier_path=verifier_path or config.verifier_path)
+        config.check_paths()
+        if server_args.get("dp_size", 1) != 1 or server_args.get("pp_size", 1) != 1:
+            raise ConfigError("dp_size and pp_size must be 1: a search lives in one scheduler")
+        if cpu.prepare():
+            server_args = {**cpu.server_args(), **server_args}
+        self._engine = _start({"model_path": model_path, "page_size": 1, **server_args}, config)
+        self._client = self._engine.tokenizer_manager.fasttts
+
+    @overload
+    def search(
+        self,
+        prompt: str,
+        params: SearchParams | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> SearchResult: ...
+
+    @overload
+    def search(
+        self,
+        prompt: list[str],
+        params: SearchParams | Sequence[SearchParams] | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> list[SearchResult]: ...
+
+    def search(
+        self,
+        prompt: str | list[str],
+        params: SearchParams | Sequence[SearchParams] | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> SearchResult | list[SearchResult]:
+        """Search an answer to one prompt, or to several at once.
+
+        Args:
+            prompt: The user's text (the model's chat template is applied), or several.
+            params: Search parameters; one set for all prompts, or one each.
+            on_progress: Called after every round with `telemetry.Progress` as a dict.
+
+        Returns:
+            One result, or a list in the order of the prompts.
+
+        Raises:
+            BadRequest: A field is wrong; nothing was computed.
+            SearchFailed: A search ended without a result.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        each = (
+            list(params)
+            if isinstance(params, Sequence)
+            else [params or SearchParams()] * len(prompts)
+        )
+
+        async def everything() -> list[SearchResult]:
+            pairs = zip(prompts, each, strict=True)
+            results: list[SearchResult] = await asyncio.gather(
+                *(self._client.search(p, q, on_progress=on_progress) for p, q in pairs)
+            )
+            return results
+
+        results = self._run(everything())
+        return results[0] if isinstance(prompt, str) else results
+
+    async def async_search(
+        self,
+        prompt: Any,
+        params: SearchParams | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> SearchResult:
+        """As `search` for one prompt, from a running event loop; also takes messages or ids."""
+        result: SearchResult = await self._client.search(
+            prompt, params or SearchParams(), on_progress=on_progress
+        )
+        return result
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """An ordinary `sglang.Engine.generate` on the same generator."""
+        return self._engine.generate(*args, **kwargs)
+
+    def flush_cache(self) -> Any:
+        """Forget all cached KV of both models."""
+        return self._engine.flush_cache()
+
+    def shutdown(self) -> None:
+        """Stop the engine and its processes."""
+        self._engine.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        result: T = self._engine.loop.run_until_complete(work)
+        return result
+
+
+def _start(server_args: dict[str, Any], config: FastTTSConfig) -> Any:
+    """Boot SGLang with our plugin. The configuration reaches the children by environment."""
+    before = os.environ.get(ENV)
+    os.environ[ENV] = config.to_env()
+    try:
+        from .runtime.launch import start_engine
+
+        return start_engine(server_args)
+    finally:
+        if before is None:
+            del os.environ[ENV]
+        else:
+            os.environ[ENV] = before

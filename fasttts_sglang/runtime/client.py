@@ -1,0 +1,176 @@
+"""The tokenizer process's side of a search: texts in, token ids across, a result out."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from sglang.srt.managers.io_struct import AbortReq
+
+from ..config import FastTTSConfig
+from ..errors import BadRequest, SearchFailed
+from ..search.aggregate import AGGREGATIONS
+from ..search.answers import extract, select
+from ..search.core import Finish
+from ..search.params import SearchParams
+from ..search.result import Candidate, SearchResult, Step, Usage
+from ..verifier.families import FAMILIES
+from .messages import SearchDone, SearchMessage, SearchProgress
+
+Prompt = str | Sequence[dict[str, Any]] | Sequence[int]
+"""A user's text, chat messages, or token ids that are taken as they are."""
+
+OnProgress = Callable[[dict[str, Any]], None]
+
+
+class SearchClient:
+    """Sends searches to the scheduler and assembles results. One per TokenizerManager."""
+
+    def __init__(self, manager: Any, config: FastTTSConfig) -> None:
+        self._manager = manager
+        self._family = FAMILIES.get(config.verifier_family)
+        self._replies: dict[str, asyncio.Queue[SearchDone | SearchProgress]] = {}
+
+    async def search(
+        self,
+        prompt: Prompt,
+        params: SearchParams,
+        *,
+        rid: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> SearchResult:
+        """Run one search. Cancelling the awaiting task cancels the search.
+
+        Raises:
+            BadRequest: A field is wrong; nothing was computed.
+            SearchFailed: The search ended without a result.
+        """
+        async for item in self.stream(prompt, params, rid=rid, watch=on_progress is not None):
+            if isinstance(item, SearchResult):
+                return item
+            if on_progress is not None:
+                on_progress(item)
+        raise SearchFailed("the search ended without a reply")
+
+    async def stream(
+        self, prompt: Prompt, params: SearchParams, *, rid: str | None = None, watch: bool = True
+    ) -> AsyncIterator[dict[str, Any] | SearchResult]:
+        """Progress after each round if `watch`, then the result. Raises as `search` does."""
+        message = self._message(prompt, params, rid, watch)
+        self._manager.auto_create_handle_loop()
+        replies: asyncio.Queue[SearchDone | SearchProgress] = asyncio.Queue()
+        if message.rid in self._replies:
+            raise BadRequest("rid", f"{message.rid!r} is already in use")
+        self._replies[message.rid] = replies
+        done = False
+        try:
+            self._manager._dispatch_to_scheduler(message)
+            while not done:
+                reply = await replies.get()
+                if isinstance(reply, SearchProgress):
+                    yield reply.progress
+                else:
+                    done = True
+                    yield self._result(message, params, reply)
+        finally:
+            del self._replies[message.rid]
+            if not done:  # the caller went away
+                self._manager._dispatch_to_scheduler(AbortReq(rid=message.rid))
+
+    def on_done(self, reply: SearchDone) -> None:
+        """A search has ended."""
+        self._deliver(reply)
+
+    def on_progress(self, reply: SearchProgress) -> None:
+        """A round of a search is complete."""
+        self._deliver(reply)
+
+    def _deliver(self, reply: SearchDone | SearchProgress) -> None:
+        if (queue := self._replies.get(reply.rid)) is not None:  # else its client is gone
+            queue.put_nowait(reply)
+
+    def _message(
+        self, prompt: Prompt, params: SearchParams, rid: str | None, watch: bool
+    ) -> SearchMessage:
+        ids = self._encode(prompt)
+        return SearchMessage(
+            rid=rid or f"search-{uuid.uuid4().hex}",
+            prompt_ids=ids,
+            verifier_prompt_ids=self._verifier_prompt(prompt),
+            params=params.to_dict(),
+            report_progress=watch,
+        )
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        tokenizer = self._manager.tokenizer
+        if not isinstance(prompt, str) and all(type(token) is int for token in prompt):
+            vocabulary = self._manager.model_config.vocab_size
+            ids: list[int] = list(prompt)  # type: ignore[arg-type]
+            if bad := [token for token in ids if not 0 <= token < vocabulary]:
+                raise BadRequest("input_ids", f"{bad[0]} is not in [0, {vocabulary - 1}]")
+            return ids
+        if tokenizer is None:
+            raise BadRequest("prompt", "this server has no tokenizer; send input_ids")
+        if isinstance(prompt, str):
+            if getattr(tokenizer, "chat_template", None) is None:
+                return list(tokenizer.encode(prompt))
+            prompt = [{"role": "user", "content": prompt}]
+        try:
+            text = tokenizer.apply_chat_template(
+                list(prompt), tokenize=False, add_generation_prompt=True
+            )
+        except Exception as exc:  # templates raise what they like
+            raise BadRequest("messages", f"the chat template refused them: {exc}") from exc
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+    def _verifier_prompt(self, prompt: Prompt) -> list[int] | None:
+        """The verifier's own form of the problem, where its family has one."""
+        family = self._family
+        if family is None or family.render_prompt is None or not isinstance(prompt, str):
+            return None
+        text = family.render_prompt(prompt)
+        return None if text is None else list(self._manager.tokenizer.encode(text))
+
+    def _result(
+        self, message: SearchMessage, params: SearchParams, reply: SearchDone
+    ) -> SearchResult:
+        if reply.error_field is not None:
+            field, _, text = (reply.error or "").partition(": ")
+            raise BadRequest(field, text)
+        if reply.error is not None:
+            raise SearchFailed(reply.error)
+        candidates = [self._candidate(raw, params) for raw in reply.candidates]
+        choice = select(candidates, params.selection)
+        return SearchResult(
+            id=message.rid,
+            answer=choice.answer,
+            best=choice.best,
+            candidates=tuple(candidates),
+            votes=choice.votes,
+            usage=Usage(**reply.usage),
+            timing=reply.timing,
+            params=params.to_dict(),
+        )
+
+    def _candidate(self, raw: dict[str, Any], params: SearchParams) -> Candidate:
+        decode = self._manager.tokenizer.decode if self._manager.tokenizer else lambda *_, **__: ""
+        ids, scores = raw["ids"], raw["scores"]
+        begins = [0, *raw["ends"][:-1]]
+        steps = tuple(
+            Step(
+                text=decode(ids[begin:end], skip_special_tokens=True),
+                token_ids=tuple(ids[begin:end]),
+                score=scores[index] if index < len(scores) else None,
+            )
+            for index, (begin, end) in enumerate(zip(begins, raw["ends"], strict=True))
+        )
+        text = decode(ids, skip_special_tokens=True)
+        return Candidate(
+            path=tuple(raw["path"]),
+            text=text,
+            steps=steps,
+            score=AGGREGATIONS[params.aggregation](tuple(scores)) if scores else None,
+            finish=Finish(raw["finish"]),
+            answer=extract(text, params.answer),
+            num_tokens=len(ids),
+        )

@@ -1,0 +1,5 @@
+"""Hooks that only a CPU machine needs."""
+
+from ..hook import Hook
+
+HOOKS: tuple[Hook, ...] = ()

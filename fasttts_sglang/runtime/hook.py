@@ -1,0 +1,71 @@
+"""One touch point with SGLang: what we patch, what we rely on, and a check that it still fits."""
+
+import functools
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sglang.srt.plugins.hook_registry import HookRegistry, HookType
+
+from ..errors import IncompatibleSGLang
+
+__all__ = ["Hook", "HookType", "check", "install", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One patched SGLang function, the parameters we rely on, and why we need it."""
+
+    target: str
+    needs: tuple[str, ...]
+    kind: HookType
+    fn: Callable[..., Any]
+    why: str
+
+    def check(self) -> None:
+        """Raise IncompatibleSGLang unless the target exists and takes what we need."""
+        try:
+            params = inspect.signature(inspect.unwrap(self._resolve())).parameters
+        except (ImportError, AttributeError) as exc:
+            raise IncompatibleSGLang(f"{self.target} is not in this SGLang") from exc
+        if missing := set(self.needs) - set(params):
+            raise IncompatibleSGLang(f"{self.target} no longer takes {sorted(missing)}")
+
+    def applied(self) -> bool:
+        """Whether calling the target now reaches our function."""
+        layer: Any = self._resolve()
+        while layer is not None:
+            cells = [cell.cell_contents for cell in getattr(layer, "__closure__", None) or ()]
+            if self.fn in cells:
+                return True
+            layer = getattr(layer, "__wrapped__", None)
+        return False
+
+    def _resolve(self) -> Any:
+        return pkgutil.resolve_name(self.target)
+
+
+def check(hooks: Iterable[Hook]) -> None:
+    """Check every row before any is installed, so that a refusal leaves SGLang untouched."""
+    for hook in hooks:
+        hook.check()
+
+
+@functools.cache
+def install(hooks: tuple[Hook, ...]) -> None:
+    """Check and register `hooks`, once per process however often it is called.
+
+    Raises:
+        IncompatibleSGLang: A target is gone or has changed.
+    """
+    check(hooks)
+    for hook in hooks:
+        HookRegistry.register(hook.target, hook.fn, hook.kind)
+
+
+def verify(hooks: Iterable[Hook]) -> None:
+    """Raise IncompatibleSGLang unless SGLang really applied `hooks`; it only logs a failure."""
+    if lost := [hook.target for hook in hooks if not hook.applied()]:
+        raise IncompatibleSGLang(f"SGLang did not apply our hooks on {', '.join(lost)}")

@@ -1,0 +1,216 @@
+"""Every SGLang internal we touch, in one table per process role."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ..config import FastTTSConfig
+from . import seeded_sampling
+from .hook import Hook, HookType
+
+logger = logging.getLogger(__name__)
+
+SCHEDULER = "sglang.srt.managers.scheduler.Scheduler"
+SAMPLING = "sglang.srt.sampling.sampling_batch_info.SamplingBatchInfo"
+COMPONENTS = "sglang.srt.managers.scheduler_components"
+
+
+def build_verifier(_none: None, scheduler: Any) -> None:
+    """AFTER Scheduler.maybe_init_draft_worker: the generator is loaded, its KV not yet sized."""
+    from .verifier_worker import VerifierWorker
+
+    config = FastTTSConfig.from_env()
+    scheduler.fasttts_verifier = VerifierWorker(scheduler, config) if config.verifier_path else None
+
+
+def build_runner(_none: None, scheduler: Any) -> None:
+    """AFTER Scheduler.init_request_dispatcher: take searches from now on."""
+    from sglang.utils import TypeBasedDispatcher
+
+    from ..verifier.score_cache import ScoreCache
+    from .messages import SearchMessage
+    from .search_runner import SearchRunner
+    from .verifier_runner import VerifierRunner
+
+    config = FastTTSConfig.from_env()
+    worker = scheduler.fasttts_verifier
+    verifier = worker and VerifierRunner(
+        worker,
+        scheduler.future_map,
+        config.verifier_batch_tokens,
+        ScoreCache(config.score_cache_entries),
+    )
+    scheduler.fasttts = SearchRunner(scheduler, config, verifier)
+    scheduler._request_dispatcher += TypeBasedDispatcher([(SearchMessage, scheduler.fasttts.admit)])
+
+
+def step(scheduler: Any, *_: Any, **__: Any) -> None:
+    """BEFORE Scheduler.get_next_batch_to_run: finished rounds become new rows."""
+    scheduler.fasttts.step()
+
+
+def abort(_none: None, scheduler: Any, recv_req: Any) -> None:
+    """AFTER Scheduler.abort_request: a search may be meant."""
+    scheduler.fasttts.cancel(recv_req.rid, everything=recv_req.abort_all)
+
+
+def hide_from_clients(
+    streamer: Any, reqs: Any, *args: Any, **kwargs: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """BEFORE SchedulerOutputStreamer.stream_output: rows of a search are ours, not a client's."""
+    rows = [req for req in reqs if getattr(req, "fasttts", None) is not None]
+    if not rows:
+        return None
+    rows[0].fasttts.search.runner.take_finished(rows)
+    shown = [req for req in reqs if getattr(req, "fasttts", None) is None]
+    return (streamer, shown, *args), kwargs
+
+
+def keep_row_aborts(
+    send: Callable[..., None], sender: Any, output: Any, recv_obj: Any = None
+) -> None:
+    """AROUND SenderWrapper.send_output: the tokenizer process knows no rows."""
+    row = getattr(recv_obj, "fasttts", None)
+    if row is None:
+        send(sender, output, recv_obj)
+    else:
+        reason = getattr(output, "finished_reason", None) or {}
+        row.search.runner.row_aborted(recv_obj, reason.get("message"))
+
+
+def check_verifier_pool(_none: None, scheduler: Any) -> None:
+    """AFTER Scheduler.on_idle: the verifier's share of SGLang's idle leak check."""
+    runner = scheduler.fasttts
+    if runner.verifier is None or runner.num_live or not scheduler.is_fully_idle():
+        return
+    if leak := runner.verifier.leak():
+        scheduler.invariant_checker._report_leak("pool", leak)
+
+
+def flush_verifier(flushed: bool, scheduler: Any, *_: Any, **__: Any) -> None:
+    """AFTER Scheduler.flush_cache: both models forget."""
+    if flushed and scheduler.fasttts.verifier is not None:
+        scheduler.fasttts.verifier.flush()
+
+
+def route_replies(_none: None, manager: Any) -> None:
+    """AFTER TokenizerManager.init_request_dispatcher: deliver results to waiting clients."""
+    from sglang.utils import TypeBasedDispatcher
+
+    from .client import SearchClient
+    from .messages import SearchDone, SearchProgress
+
+    manager.fasttts = SearchClient(manager, FastTTSConfig.from_env())
+    manager._result_dispatcher += TypeBasedDispatcher(
+        [(SearchDone, manager.fasttts.on_done), (SearchProgress, manager.fasttts.on_progress)]
+    )
+
+
+def add_routes(*_: Any, **__: Any) -> None:
+    """BEFORE http_server._setup_and_run_http_server: our routes join SGLang's app."""
+    from sglang.srt.entrypoints.http_server import app
+
+    from .http import router
+
+    app.include_router(router)
+
+
+SCHEDULER_HOOKS = (
+    Hook(
+        f"{SCHEDULER}.maybe_init_draft_worker",
+        ("self",),
+        HookType.AFTER,
+        build_verifier,
+        "load the verifier before the generator's KV pool takes the rest of the memory",
+    ),
+    Hook(
+        f"{SCHEDULER}.init_request_dispatcher",
+        ("self",),
+        HookType.AFTER,
+        build_runner,
+        "receive search messages",
+    ),
+    Hook(
+        f"{SCHEDULER}.get_next_batch_to_run",
+        ("self", "running_batch", "last_batch"),
+        HookType.BEFORE,
+        step,
+        "score and decide finished rounds, queue new rows",
+    ),
+    Hook(
+        f"{SCHEDULER}.abort_request",
+        ("self", "recv_req"),
+        HookType.AFTER,
+        abort,
+        "cancel a search whose client is gone",
+    ),
+    Hook(
+        f"{SCHEDULER}.on_idle",
+        ("self",),
+        HookType.AFTER,
+        check_verifier_pool,
+        "leak check of the verifier's pool",
+    ),
+    Hook(
+        f"{SCHEDULER}.flush_cache",
+        ("self", "empty_cache"),
+        HookType.AFTER,
+        flush_verifier,
+        "flush the verifier's radix cache too",
+    ),
+    Hook(
+        f"{COMPONENTS}.output_streamer.SchedulerOutputStreamer.stream_output",
+        ("self", "reqs"),
+        HookType.BEFORE,
+        hide_from_clients,
+        "take finished rows, stream nothing of them",
+    ),
+    Hook(
+        f"{COMPONENTS}.output_sender.SenderWrapper.send_output",
+        ("self", "output", "recv_obj"),
+        HookType.AROUND,
+        keep_row_aborts,
+        "an aborted row fails its search instead of an unknown client request",
+    ),
+    Hook(
+        f"{SAMPLING}.adjusted_from_schedule_batch",
+        ("self", "batch"),
+        HookType.AFTER,
+        seeded_sampling.seed_rows,
+        "seeds per row without deterministic mode",
+    ),
+    Hook(
+        f"{SAMPLING}.adjusted_merge_batch",
+        ("self", "other"),
+        HookType.AFTER,
+        seeded_sampling.merge_seeds,
+        "keep seeds aligned when only one side has them",
+    ),
+    Hook(
+        "sglang.srt.layers.sampler.Sampler._sample_from_probs",
+        ("self", "probs", "sampling_info", "positions", "simple_sampling_case"),
+        HookType.AROUND,
+        seeded_sampling.sample,
+        "sample seeded rows, on CPU too",
+    ),
+)
+
+MAIN_HOOKS = (
+    Hook(
+        "sglang.srt.managers.tokenizer_manager.TokenizerManager.init_request_dispatcher",
+        ("self",),
+        HookType.AFTER,
+        route_replies,
+        "deliver search results",
+    ),
+)
+
+HTTP_HOOKS = (
+    Hook(
+        "sglang.srt.entrypoints.http_server._setup_and_run_http_server",
+        ("server_args",),
+        HookType.BEFORE,
+        add_routes,
+        "serve /fasttts/*",
+    ),
+)

@@ -1,0 +1,48 @@
+"""Boots SGLang in this process with the plugin registered, checked and verified."""
+
+from typing import Any
+
+from sglang.srt.entrypoints.engine import Engine
+from sglang.srt.plugins import load_plugins
+from sglang.srt.plugins.hook_registry import HookRegistry
+
+from . import hooks, processes
+from .hook import Hook, check, install, verify
+
+
+class _Engine(Engine):
+    """SGLang's engine; its child processes load our plugin whatever SGLANG_PLUGINS says."""
+
+    run_scheduler_process_func = staticmethod(processes.run_scheduler)
+    run_detokenizer_process_func = staticmethod(processes.run_detokenizer)
+
+
+def hook_main_process(table: tuple[Hook, ...]) -> None:
+    """Install `table` here. The schedulers' rows are checked too, before any process starts.
+
+    Raises:
+        IncompatibleSGLang: A target is gone, has changed, or did not take our hook.
+    """
+    check(hooks.SCHEDULER_HOOKS)
+    install(table)
+    load_plugins()
+    HookRegistry.apply_hooks()  # load_plugins applies hooks once; an earlier engine may have run it
+    verify(table)
+
+
+def start_engine(server_args: dict[str, Any]) -> Engine:
+    """An engine with FastTTS enabled; `FASTTTS_CONFIG` must be set."""
+    hook_main_process(hooks.MAIN_HOOKS)
+    return _Engine(**server_args)
+
+
+def start_server(server_args: Any) -> None:
+    """Serve until stopped; `FASTTTS_CONFIG` must be set."""
+    from sglang.srt.entrypoints.http_server import launch_server
+
+    hook_main_process(hooks.MAIN_HOOKS + hooks.HTTP_HOOKS)
+    launch_server(
+        server_args,
+        run_scheduler_process_func=processes.run_scheduler,
+        run_detokenizer_process_func=processes.run_detokenizer,
+    )

@@ -1,0 +1,31 @@
+"""What travels between the tokenizer process and the scheduler for one search."""
+
+from typing import Any
+
+import msgspec
+from sglang.srt.managers.io_struct import BaseReq
+
+
+class SearchMessage(BaseReq, kw_only=True):  # type: ignore[call-arg]
+    """Start a search. Everything is token ids; texts stay in the tokenizer process."""
+
+    prompt_ids: list[int]
+    verifier_prompt_ids: list[int] | None = None  # None: the verifier reads the same prompt
+    params: dict[str, Any]  # SearchParams.to_dict()
+    report_progress: bool = False
+
+
+class SearchProgress(BaseReq, kw_only=True):  # type: ignore[call-arg]
+    """A round is complete; `progress` is telemetry.Progress.to_dict()."""
+
+    progress: dict[str, Any]
+
+
+class SearchDone(BaseReq, kw_only=True):  # type: ignore[call-arg]
+    """A search has ended: either `error`, or candidates with what was really computed."""
+
+    error: str | None = None
+    error_field: str | None = None  # set when a field of the request is at fault
+    candidates: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    usage: dict[str, int] = msgspec.field(default_factory=dict)
+    timing: dict[str, float] = msgspec.field(default_factory=dict)

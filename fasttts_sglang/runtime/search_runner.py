@@ -1,0 +1,201 @@
+"""Drives searches inside the scheduler: rounds become decode rows, finished rows become scores.
+
+Every decision is a function of the messages received and the tokens produced, so all tensor
+parallel ranks take the same ones. The wall clock is only reported, never consulted.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from sglang.srt.managers.io_struct import AbortReq
+from sglang.srt.managers.schedule_batch import FINISH_ABORT, Req
+
+from ..config import FastTTSConfig
+from ..errors import BadRequest, FastTTSError, SearchFailed
+from ..search.algorithms import make
+from ..search.core import Round, resume, start
+from ..search.params import SearchParams
+from .active_search import ActiveSearch, Row
+from .messages import SearchDone, SearchMessage, SearchProgress
+from .rows import RowFactory
+from .steps import StepEnds
+from .verifier_runner import VerifierRunner
+
+logger = logging.getLogger(__name__)
+
+
+class SearchRunner:
+    """All searches of one scheduler. Hooks call in; nothing raises out."""
+
+    def __init__(
+        self, scheduler: Any, config: FastTTSConfig, verifier: VerifierRunner | None
+    ) -> None:
+        self._scheduler = scheduler
+        self._config = config
+        self.verifier = verifier
+        self._rows = RowFactory(scheduler)
+        self._queue: deque[ActiveSearch] = deque()  # admitted, waiting for a place
+        self._live: dict[str, ActiveSearch] = {}
+        self._dropped: list[str] = []  # searches whose rows must still leave the scheduler
+
+    @property
+    def num_live(self) -> int:
+        return len(self._live)
+
+    @property
+    def num_queued(self) -> int:
+        return len(self._queue)
+
+    # -- called by hooks ---------------------------------------------------------------
+
+    def admit(self, message: SearchMessage) -> None:
+        """A search has arrived. It is refused here or queued; `step` starts it."""
+        try:
+            self._queue.append(self._new_search(message))
+        except BadRequest as exc:
+            self._reply(message, SearchDone(rid=message.rid, error=str(exc), error_field=exc.field))
+        except Exception as exc:
+            logger.exception("search %s could not be admitted", message.rid)
+            self._reply(message, SearchDone(rid=message.rid, error=f"internal error: {exc!r}"))
+
+    def cancel(self, rid: str, *, everything: bool = False) -> None:
+        """The client of search `rid` is gone."""
+        for search in [*self._live.values(), *self._queue]:
+            if everything or search.rid == rid:
+                self._close(search, SearchDone(rid=search.rid, error="the search was cancelled"))
+
+    def take_finished(self, reqs: Iterable[Req]) -> None:
+        """Some of these rows may have decoded their last token."""
+        for req in reqs:
+            if req.finished() and not req.finished_output:
+                req.finished_output = True  # the overlap schedule shows a finished request twice
+                self._row_finished(req)
+
+    def _row_finished(self, req: Req) -> None:
+        row: Row = req.fasttts
+        if not self._is_live(row.search):
+            return
+        try:
+            if isinstance(req.finished_reason, FINISH_ABORT):
+                raise SearchFailed(req.finished_reason.message)
+            if row.search.collect(row, req.output_ids_through_stop):
+                self._rows.enqueue(row)  # more steps were asked for
+        except Exception as exc:
+            self._fail(row.search, exc)
+
+    def row_aborted(self, req: Req, message: str | None) -> None:
+        """SGLang dropped a waiting row: the queue timed out, memory ran out, or a client left."""
+        row: Row = req.fasttts
+        if self._is_live(row.search):
+            self._fail(row.search, SearchFailed(message or "a row of the search was aborted"))
+
+    def step(self) -> None:
+        """Move every search as far as it goes without waiting. Runs before each batch."""
+        for rid in self._dropped:
+            self._scheduler.abort_request(AbortReq(rid=self._rows.prefix(rid)))
+        self._dropped.clear()
+        if not self._live and not self._queue:
+            return
+        while self._queue and len(self._live) < self._config.max_searches:
+            search = self._queue.popleft()
+            self._live[search.rid] = search
+            self._guarded(search, self._begin)
+        ready = [search for search in self._live.values() if search.ready]
+        self._score(ready)
+        for search in ready:
+            self._guarded(search, self._advance)
+
+    # -- one search --------------------------------------------------------------------
+
+    def _new_search(self, message: SearchMessage) -> ActiveSearch:
+        params = SearchParams.from_dict(message.params)
+        rid = message.rid
+        if not rid or rid in self._live or any(search.rid == rid for search in self._queue):
+            raise BadRequest("rid", f"{rid!r} is missing or already in use")
+        if params.n > self._config.max_width:
+            raise BadRequest(
+                "n", f"{params.n} exceeds --fasttts-max-width {self._config.max_width}"
+            )
+        if self.verifier is None and not params.verifier_free:
+            raise BadRequest(
+                "algorithm",
+                f"{params.algorithm!r} with selection {params.selection!r} needs a verifier,"
+                " and the server was started without --fasttts-verifier-path",
+            )
+        scheduler = self._scheduler
+        verifier_prompt = message.verifier_prompt_ids or message.prompt_ids
+        budget = self._rows.path_budget(len(message.prompt_ids), params.max_tokens)
+        if self.verifier is not None:
+            budget = self.verifier.path_budget(len(verifier_prompt), budget)
+        steps = StepEnds(
+            scheduler.tokenizer,
+            params.stop,
+            params.stop_token_ids,
+            params.step_tokens,
+            self._rows.eos_token_ids,
+        )
+        return ActiveSearch(self, message, params, make(params), steps, budget, verifier_prompt)
+
+    def _begin(self, search: ActiveSearch) -> None:
+        """Prefill the prompt once in both models; the first round then hits the caches."""
+        self._rows.enqueue(search.prompt_row())
+        if self.verifier is not None:
+            self.verifier.score([search.prompt_job()])
+
+    def _score(self, searches: list[ActiveSearch]) -> None:
+        """Score what the last round produced, all searches in common batches."""
+        if self.verifier is None or not searches:
+            return
+        tick = time.perf_counter()
+        try:
+            self.verifier.score([job for search in searches for job in search.jobs()])
+        except Exception as exc:
+            if len(searches) == 1:
+                self._fail(searches[0], exc)
+                return
+            for search in searches:  # find out whose fault it is
+                self._score([search])
+            return
+        for search in searches:
+            search.timing["verifier_s"] += time.perf_counter() - tick
+
+    def _advance(self, search: ActiveSearch) -> None:
+        state = search.advance(start, resume)
+        if isinstance(state, Round):
+            if search.message.report_progress and search.usage["rounds"]:
+                self._reply(
+                    search.message, SearchProgress(rid=search.rid, progress=search.progress())
+                )
+            self._rows.enqueue_all(search.expand(state))
+        else:
+            self._close(search, search.result(state))
+
+    def _is_live(self, search: ActiveSearch) -> bool:
+        return self._live.get(search.rid) is search  # the id may have been used again
+
+    def _guarded(self, search: ActiveSearch, act: Any) -> None:
+        if not self._is_live(search):
+            return
+        try:
+            act(search)
+        except Exception as exc:
+            self._fail(search, exc)
+
+    def _fail(self, search: ActiveSearch, exc: Exception) -> None:
+        if not isinstance(exc, FastTTSError):
+            logger.error("search %s failed", search.rid, exc_info=exc)
+        error = str(exc) if isinstance(exc, FastTTSError) else f"internal error: {exc!r}"
+        self._close(search, SearchDone(rid=search.rid, error=error))
+
+    def _close(self, search: ActiveSearch, outcome: SearchDone) -> None:
+        if self._live.pop(search.rid, None) is None:
+            self._queue.remove(search)
+        elif outcome.error is not None:
+            self._dropped.append(search.rid)  # acted on by `step`: we may be inside a batch loop
+        self._reply(search.message, outcome)
+
+    def _reply(self, message: SearchMessage, output: Any) -> None:
+        self._scheduler.ipc_channels.send_to_tokenizer.send_output(output, message)

@@ -1,0 +1,206 @@
+"""Scores steps: only what is new is computed, every step of every sequence in one pass."""
+
+import math
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from sglang.srt.managers.overlap_utils import resolve_forward_inputs
+from sglang.srt.managers.schedule_batch import Req, ScheduleBatch
+from sglang.srt.mem_cache.base_prefix_cache import MatchPrefixParams
+from sglang.srt.mem_cache.common import release_kv_cache
+from sglang.srt.mem_cache.radix_cache import RadixKey
+from sglang.srt.sampling.sampling_params import SamplingParams
+from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
+
+from ..errors import BadRequest, SearchFailed
+from ..verifier.score_cache import ScoreCache
+from .verifier_worker import MAX_ROWS, VerifierWorker
+
+
+@dataclass(slots=True)
+class ScoreJob:
+    """One sequence whose steps from `ends[0]` on are to be scored.
+
+    `keys[i]` names the token prefix up to `ends[i]` in the score cache. After `score`, `scores`
+    has one entry per end, each in [0, 1].
+    """
+
+    token_ids: array  # type: ignore[type-arg]  # verifier prompt and response up to the last end
+    ends: list[int]  # absolute, ascending; the score is read at ends[i] - 1
+    keys: list[bytes]
+    scores: list[float] = field(default_factory=list)
+    computed: int = 0  # tokens run through the verifier for this job
+    cached: int = 0  # tokens whose KV was there already
+
+    @property
+    def first_unknown(self) -> int:
+        """End of the first step without a score; the whole sequence if there is none."""
+        return self.ends[len(self.scores)] if self.ends else len(self.token_ids)
+
+
+class VerifierRunner:
+    """Runs the verifier in small prefill batches on its own KV pool and radix cache."""
+
+    def __init__(
+        self, worker: VerifierWorker, future_map: Any, batch_tokens: int, cache: ScoreCache
+    ):
+        self.worker = worker
+        self.tree = worker.tree
+        self.cache = cache
+        self._future_map = future_map
+        self._batch_tokens = batch_tokens
+        self._runner = worker.model_runner
+        self._allocator = self._runner.token_to_kv_pool_allocator
+        self._count = 0
+
+    def path_budget(self, prompt_tokens: int, max_tokens: int) -> int:
+        """Response tokens a path may have so that it can be scored; see RowFactory.path_budget.
+
+        Raises:
+            BadRequest: The prompt or one path does not fit.
+        """
+        context, capacity = self.worker.model_config.context_len, self._runner.max_total_num_tokens
+        if prompt_tokens + 1 > context:
+            raise BadRequest(
+                "prompt", f"{prompt_tokens} tokens exceed the verifier's context of {context}"
+            )
+        budget = min(max_tokens, context - prompt_tokens)
+        if prompt_tokens + budget > capacity:
+            raise BadRequest(
+                "max_tokens",
+                f"one path of {prompt_tokens} prompt and {budget} response tokens exceeds the"
+                f" verifier's KV cache of {capacity} tokens",
+            )
+        return budget
+
+    def score(self, jobs: Sequence[ScoreJob]) -> None:
+        """Fill in `scores` of every job. A job without ends only brings its KV into the cache.
+
+        Raises:
+            SearchFailed: A sequence does not fit into the verifier's KV cache.
+        """
+        todo = [job for job in jobs if not job.ends or not self._from_cache(job)]
+        with self.worker.own_config():
+            while todo:
+                todo = todo[self._score_some(todo) :]
+
+    def flush(self) -> None:
+        """Forget all cached KV; scores of equal tokens stay valid."""
+        self.tree.reset()
+        self._runner.req_to_token_pool.clear()
+        self._allocator.clear()
+
+    def leak(self) -> str | None:
+        """What is missing from the pool while nothing runs, or None."""
+        available, evictable = self._allocator.available_size(), self.tree.evictable_size()
+        total = self._runner.max_total_num_tokens
+        rows = self._runner.req_to_token_pool
+        if available + evictable == total and rows.available_size() == rows.size:
+            return None
+        return (
+            f"verifier KV leak: {total=} {available=} {evictable=}"
+            f" rows={rows.size} free rows={rows.available_size()}"
+        )
+
+    def _from_cache(self, job: ScoreJob) -> bool:
+        known = [self.cache.get(key) for key in job.keys]
+        job.scores = [score for score in known if score is not None]
+        if len(job.scores) == len(known):
+            return True
+        job.scores = []
+        for score in known:  # the known head stands; from the first gap on all is computed
+            if score is None:
+                break
+            job.scores.append(score)
+        return False
+
+    def _score_some(self, jobs: Sequence[ScoreJob]) -> int:
+        """Score as many jobs from the front as one forward takes; return how many."""
+        reqs: list[Req] = []
+        try:
+            self._admit(jobs, reqs)
+            batch = ScheduleBatch.init_new(
+                reqs,
+                self._runner.req_to_token_pool,
+                self._allocator,
+                self.tree,
+                self._runner.model_config,
+                False,
+                SpeculativeAlgorithm.from_string(None),
+            )
+            batch.prepare_for_extend()
+            resolve_forward_inputs(batch, self._future_map)
+            output, _ = self.worker.forward_batch_embedding(batch)
+            self._read(jobs[: len(reqs)], reqs, output.embeddings)
+        except BaseException:
+            self._release(reqs, keep=False)
+            raise
+        self._release(reqs, keep=True)
+        return len(reqs)
+
+    def _admit(self, jobs: Sequence[ScoreJob], reqs: list[Req]) -> None:
+        num_tokens = 0
+        for job in jobs[:MAX_ROWS]:
+            self._count += 1
+            req = Req(
+                f"fasttts-verifier-{self._count}",
+                "",
+                job.token_ids,
+                SamplingParams(max_new_tokens=0),
+            )
+            req.init_next_round_input(None)
+            self._match(req, job.first_unknown - 1)
+            self.tree.inc_lock_ref(req.last_node)
+            extend = len(job.token_ids) - len(req.prefix_indices)
+            room = self._allocator.available_size() + self.tree.evictable_size()
+            fits = num_tokens + extend <= room
+            if not fits or (reqs and num_tokens + extend > self._batch_tokens):
+                self.tree.dec_lock_ref(req.last_node)
+                if reqs:
+                    return
+                raise SearchFailed(
+                    f"a sequence of {len(job.token_ids)} tokens does not fit into the verifier's"
+                    f" KV cache of {self._runner.max_total_num_tokens} tokens"
+                )
+            req.set_extend_range(len(req.prefix_indices), len(job.token_ids))
+            reqs.append(req)
+            num_tokens += extend
+            job.computed, job.cached = extend, len(req.prefix_indices)
+
+    def _match(self, req: Req, limit: int) -> None:
+        """Reuse cached KV up to `limit`.
+
+        KV behind the first unknown score may be cached too, but the values at its step ends are
+        not, so it is computed again.
+        """
+        key = RadixKey(req.full_untruncated_fill_ids, limit=max(limit, 0))
+        match = self.tree.match_prefix(MatchPrefixParams(key=key))
+        req.prefix_indices, req.last_node = match.device_indices, match.last_device_node
+        req.cache_protected_len = len(req.prefix_indices)
+
+    def _read(self, jobs: Sequence[ScoreJob], reqs: Sequence[Req], values: torch.Tensor) -> None:
+        """Pick the scores out of `values`, one per computed token of the batch, row after row."""
+        places, begin = [], 0
+        for job, req in zip(jobs, reqs, strict=True):
+            cached = len(req.prefix_indices)
+            places += [begin + end - 1 - cached for end in job.ends[len(job.scores) :]]
+            begin += len(job.token_ids) - cached
+        if not places:
+            return
+        read = iter(values[torch.tensor(places, device=values.device)].tolist())
+        for job in jobs:
+            for key in job.keys[len(job.scores) :]:
+                score = next(read)
+                job.scores.append(score)
+                if math.isfinite(score):
+                    self.cache.put(key, score)
+
+    def _release(self, reqs: Sequence[Req], *, keep: bool) -> None:
+        for req in reqs:
+            if req.req_pool_idx is not None:
+                release_kv_cache(req, self.tree, is_insert=keep)
+            else:  # the forward never got its memory
+                self.tree.dec_lock_ref(req.last_node)

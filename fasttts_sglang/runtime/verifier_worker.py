@@ -1,0 +1,153 @@
+"""The verifier's model worker: weights, KV pool and radix cache of its own, in the same process."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+from sglang.srt.configs.model_config import ModelConfig
+from sglang.srt.managers.tp_worker import TpModelWorker
+from sglang.srt.mem_cache.cache_init_params import CacheInitParams
+from sglang.srt.mem_cache.radix_cache import RadixCache
+from sglang.srt.runtime_context import get_context
+from sglang.srt.utils import get_available_gpu_memory
+
+from ..config import FastTTSConfig
+from ..errors import ConfigError, InsufficientMemory
+from ..verifier.families import family_for
+
+logger = logging.getLogger(__name__)
+
+MAX_ROWS = 256  # sequences per verifier forward
+_GIB = 1 << 30
+
+
+class VerifierWorker(TpModelWorker):
+    """A prefill-only second model beside the generator.
+
+    `is_draft_worker` is SGLang's own way to build a second runner in a scheduler process: it
+    skips torch.distributed and other process-global set-up. Only the model config differs.
+    """
+
+    def __init__(self, scheduler: Any, config: FastTTSConfig) -> None:
+        from . import prm_models  # pulls in SGLang's model code: only where a verifier is built
+
+        prm_models.register()
+        self._fasttts = config
+        self.args = deepcopy(scheduler.server_args)
+        self.args.override(
+            "fasttts.verifier",
+            model_path=config.verifier_path,
+            is_embedding=True,
+            context_length=None,
+            quantization=None,
+            json_model_override_args="{}",
+            disable_cuda_graph=True,
+            max_running_requests=MAX_ROWS,
+            speculative_draft_model_path=config.verifier_path,
+            **_attention_backend(scheduler.server_args),
+        )
+        with self.own_config():
+            super().__init__(
+                server_args=self.args,
+                gpu_id=scheduler.ps.gpu_id,
+                ps=scheduler.ps,
+                nccl_port=scheduler.nccl_port,
+                is_draft_worker=True,
+            )
+        _check_pair(scheduler.model_config, self.model_config)
+        self._allocate(_kv_tokens(scheduler, self, config))
+        runner = self.model_runner
+        self.tree = RadixCache(
+            CacheInitParams(
+                disable=False,
+                req_to_token_pool=runner.req_to_token_pool,
+                token_to_kv_pool_allocator=runner.token_to_kv_pool_allocator,
+                page_size=1,
+            )
+        )
+        logger.info(
+            "FastTTS verifier %s: %s, %d KV tokens",
+            config.verifier_path,
+            type(runner.model).__name__,
+            runner.max_total_num_tokens,
+        )
+
+    def _init_model_config(self) -> None:
+        self.model_config = ModelConfig.from_server_args(
+            self.server_args, model_path=self._fasttts.verifier_path
+        )
+        family_for(self.model_config.hf_config.architectures or [], self._fasttts.verifier_family)
+
+    def _allocate(self, num_tokens: int) -> None:
+        self.args.override("fasttts.verifier", max_total_tokens=num_tokens)
+        with self.own_config():
+            self.alloc_memory_pool()
+            self.init_attention_backends()
+            self.init_cuda_graphs(capture_decode_cuda_graph=False)
+
+    @contextmanager
+    def own_config(self) -> Iterator[None]:
+        """Publish the verifier's server args while its code runs: SGLang reads them globally."""
+        context = get_context()
+        with context.preserve_config():
+            context.set_server_args(self.args)
+            yield
+
+
+def _attention_backend(generator: Any) -> dict[str, str]:
+    """The verifier's attention backend.
+
+    flashinfer keeps one workspace per process, and the verifier's prefill may run beside the
+    generator's decode on another stream, so the verifier must not share it.
+    """
+    backends = {
+        generator.attention_backend,
+        generator.prefill_attention_backend,
+        generator.decode_attention_backend,
+    }
+    if "flashinfer" not in backends:
+        return {}
+    names = ("attention_backend", "prefill_attention_backend", "decode_attention_backend")
+    return dict.fromkeys(names, "triton")
+
+
+def _check_pair(generator: ModelConfig, verifier: ModelConfig) -> None:
+    if generator.vocab_size != verifier.vocab_size:
+        raise ConfigError(
+            f"--fasttts-verifier-path: the verifier's vocabulary has {verifier.vocab_size} entries,"
+            f" the generator's {generator.vocab_size}; they must share one tokenizer"
+        )
+
+
+def kv_bytes_per_token(model: ModelConfig, tp_size: int, dtype_bytes: int) -> int:
+    """Bytes of KV cache that one token takes on one rank."""
+    heads = model.get_num_kv_heads(tp_size)
+    return int(2 * model.num_hidden_layers * heads * model.head_dim * dtype_bytes)
+
+
+def _kv_tokens(scheduler: Any, worker: VerifierWorker, config: FastTTSConfig) -> int:
+    """The verifier's KV capacity: as asked for, or its share of one budget with the generator."""
+    if config.verifier_tokens is not None:
+        return config.verifier_tokens
+    args, tp_size = scheduler.server_args, scheduler.ps.tp_size
+    itemsize = worker.model_runner.dtype.itemsize
+    per_token = kv_bytes_per_token(worker.model_config, tp_size, itemsize)
+    share = config.verifier_mem_fraction
+    if args.max_total_tokens is not None:
+        generator = kv_bytes_per_token(scheduler.model_config, tp_size, itemsize)
+        budget = args.max_total_tokens * generator / (1 - share)
+    else:
+        runner = scheduler.tp_worker.model_runner
+        reserve = runner.pre_model_load_memory * (1 - args.mem_fraction_static)
+        free = get_available_gpu_memory(args.device, scheduler.ps.gpu_id)
+        budget = (free - reserve) * _GIB
+    tokens = int(budget * share / per_token)
+    if tokens < 1:
+        raise InsufficientMemory(
+            f"no memory is left for the verifier's KV cache: {budget / _GIB:.2f} GiB for both"
+            " models; lower --fasttts-verifier-mem-fraction or raise --mem-fraction-static",
+            missing=int(per_token - budget * share),
+        )
+    return tokens

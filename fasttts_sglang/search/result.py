@@ -1,0 +1,77 @@
+"""What a search returns. Unknown is None, never 0 or -1."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from .core import Finish, Path
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One reasoning step."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    score: float | None  # verifier's probability that all is right up to here; None: not scored
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A path the search ended with."""
+
+    path: Path
+    text: str
+    steps: tuple[Step, ...]
+    score: float | None  # aggregate of the steps' scores
+    finish: Finish
+    answer: str | None
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was really computed."""
+
+    prompt_tokens: int
+    completion_tokens: int  # generated, whether or not their path survived
+    verifier_tokens: int  # run through the verifier
+    verifier_cached_tokens: int  # not run, because their KV was there
+    rounds: int
+    children: int  # rows decoded
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """An answer and how it was found."""
+
+    id: str
+    answer: str | None
+    best: Candidate | None  # the best candidate with that answer
+    candidates: tuple[Candidate, ...]  # best first
+    votes: Mapping[str, float]  # weight per normalised answer
+    usage: Usage
+    timing: Mapping[str, float]  # seconds
+    params: Mapping[str, Any] = field(default_factory=dict)  # SearchParams.to_dict()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; `from_dict` reads it back."""
+        raw = asdict(self)
+        if self.best is not None:  # stands among the candidates already
+            raw["best"] = self.candidates.index(self.best)
+        return raw
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Rebuild a result from its JSON form."""
+        candidates = tuple(_candidate(item) for item in raw["candidates"])
+        best = None if raw["best"] is None else candidates[raw["best"]]
+        usage = Usage(**raw["usage"])
+        return cls(**{**raw, "candidates": candidates, "best": best, "usage": usage})
+
+
+def _candidate(raw: Mapping[str, Any]) -> Candidate:
+    steps = tuple(Step(**{**step, "token_ids": tuple(step["token_ids"])}) for step in raw["steps"])
+    return Candidate(
+        **{**raw, "path": tuple(raw["path"]), "steps": steps, "finish": Finish(raw["finish"])}
+    )

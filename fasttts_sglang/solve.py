@@ -1,0 +1,111 @@
+"""`fasttts solve`: one search with live progress, then the answer and how it was found."""
+
+import json
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from .errors import BadRequest, ConfigError
+from .models import tiny_task
+from .search.params import SearchParams
+from .search.result import SearchResult
+
+DEMO_SEED = 7
+
+
+def solve(
+    problem: str | None,
+    overrides: dict[str, Any],
+    *,
+    demo: bool,
+    as_json: bool,
+    model: str | None,
+    verifier: str | None,
+) -> int:
+    """Solve `problem` and print the result.
+
+    Args:
+        problem: The user's text; None only with `demo`.
+        overrides: SearchParams fields given by the user.
+        demo: Take a problem of the bundled task.
+        as_json: Print SearchResult.to_dict() and nothing else.
+        model, verifier: Paths; None means the bundled tiny pair.
+
+    Returns:
+        0, or 1 if no candidate reached an answer.
+
+    Raises:
+        BadRequest, ConfigError: Bad input.
+        SearchFailed: The search ended without a result.
+    """
+    if demo:
+        problem = problem or tiny_task.problems(DEMO_SEED, 1, "held-out")[0]
+    if not problem:
+        raise BadRequest("problem", "is empty; give one, or --demo")
+    if verifier and not model:
+        raise ConfigError("--verifier needs --model: the bundled pair has a verifier of its own")
+    params = SearchParams.from_dict({**(tiny_defaults() if model is None else {}), **overrides})
+    console = Console(stderr=True, quiet=as_json)
+    began = time.perf_counter()
+    with console.status("starting SGLang with both models ..."):
+        from .engine import FastTTSEngine
+
+        engine = FastTTSEngine(model, verifier)
+    with engine:
+        console.print(f"ready after {time.perf_counter() - began:.0f} s", style="dim")
+        result = _watch(engine, problem, params, console)
+    if as_json:
+        json.dump(result.to_dict(), sys.stdout)
+        print()
+    else:
+        show(result, problem)
+    return 0 if result.answer is not None else 1
+
+
+def tiny_defaults() -> dict[str, Any]:
+    """Search parameters that suit the bundled pair."""
+    return dict(tiny_task.SEARCH)
+
+
+def _watch(engine: Any, problem: str, params: SearchParams, console: Console) -> SearchResult:
+    with Live(console=console, refresh_per_second=8, transient=True) as live:
+
+        def on_progress(progress: dict[str, Any]) -> None:
+            best = progress["best_score"]
+            live.update(
+                Text(
+                    f"round {progress['round']:>3}   children {progress['num_children']:>4}   "
+                    f"complete {progress['num_complete']:>3}   "
+                    f"best score {'-' if best is None else format(best, '.3f')}   "
+                    f"{progress['generated_tokens']} tokens   {progress['elapsed_s']:.1f} s"
+                )
+            )
+
+        result: SearchResult = engine.search(problem, params, on_progress=on_progress)
+        return result
+
+
+def show(result: SearchResult, problem: str) -> None:
+    """Print the best path step by step, the answer and what it cost."""
+    console = Console()
+    table = Table(title=Text(problem), show_lines=False, box=None, pad_edge=False)
+    table.add_column("score", justify="right", style="cyan")
+    table.add_column("step")
+    for step in result.best.steps if result.best else ():
+        score = "-" if step.score is None else f"{step.score:.3f}"
+        table.add_row(score, Text(step.text.strip()))
+    console.print(table)
+    answer = "no answer" if result.answer is None else result.answer
+    console.print(Text("answer: ", style="bold") + Text(answer, style="bold green"))
+    usage, complete = result.usage, len(result.candidates)
+    console.print(
+        f"{usage.rounds} rounds, {usage.children} children, {complete} candidates; "
+        f"{usage.completion_tokens} tokens generated, {usage.verifier_tokens} verified "
+        f"({usage.verifier_cached_tokens} cached); {result.timing['total_s']:.2f} s",
+        style="dim",
+    )
