@@ -34,8 +34,8 @@ def main() -> None:
     parser.add_argument("--engine", type=json.loads, default={}, help="engine arguments, JSON")
     args = parser.parse_args()
 
-    problems = tiny_task.problems(args.seed, args.problems, "held-out")
-    truth = [tiny_task.answer(problem) for problem in problems]
+    problems = tiny_task.problems(args.seed, args.problems, "heldout")
+    truth = [str(tiny_task.true_answer(problem)) for problem in problems]
     rows: list[dict[str, Any]] = []
     with FastTTSEngine(**args.engine) as engine:
         for width in args.widths:

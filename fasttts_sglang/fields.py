@@ -8,7 +8,6 @@ import argparse
 import math
 from collections.abc import Iterable
 from dataclasses import MISSING, Field, field, fields
-from functools import cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -47,7 +46,6 @@ def problem(declared: Field[Any], kind: Any, value: Any) -> str | None:
     return _out_of_bounds(declared, value, "it")
 
 
-@cache
 def types(owner: type) -> dict[str, Any]:
     """Field types by name, evaluated."""
     return get_type_hints(owner)
@@ -58,7 +56,7 @@ def add_arguments(parser: Any, owner: type, prefix: str = "--") -> None:
     hints = types(owner)
     for declared in fields(owner):
         name = prefix + declared.name.replace("_", "-")
-        optional, base = _unwrap(hints[declared.name])
+        _, base = _unwrap(hints[declared.name])
         help_text = f"{declared.metadata['help']} Default: {_shown(declared)}."
         help_text = help_text.replace("%", "%%")
         if base is bool:

@@ -44,7 +44,7 @@ def solve(
         SearchFailed: The search ended without a result.
     """
     if demo:
-        problem = problem or tiny_task.problems(DEMO_SEED, 1, "held-out")[0]
+        problem = problem or tiny_task.problems(DEMO_SEED, 1, "heldout")[0]
     if not problem:
         raise BadRequest("problem", "is empty; give one, or --demo")
     if verifier and not model:

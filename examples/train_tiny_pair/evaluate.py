@@ -77,35 +77,43 @@ def sample_paths(pair: Pair, problems: list[Example], n: int) -> list[list[Path]
     return [paths[i : i + n] for i in range(0, len(paths), n)]
 
 
-def beam_search(
-    pair: Pair, problems: list[Example], *, n: int, branch: int, aggregation: str
-) -> list[Path]:
-    """Return the best candidate per problem; all problems advance in lock-step.
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One beam search: `n` beams, the best `n // branch` extended `branch` ways each round."""
+
+    example: Example
+    n: int
+    branch: int
+    aggregation: str
+
+    def rank(self, path: Path) -> float:
+        return AGGREGATIONS[self.aggregation](path.scores)
+
+
+def beam_search(pair: Pair, searches: list[Search]) -> list[Path]:
+    """Return the best candidate of each search; all searches advance in lock-step.
 
     Finished children are set aside; of the others the best `n // branch` are extended `branch`
     ways each. A search ends with `n` candidates, with nothing left to extend, or at `MAX_STEPS`.
     """
-    score = AGGREGATIONS[aggregation]
-    candidates: list[list[Path]] = [[] for _ in problems]
-    frontiers = [[Path(e, e.ids[: e.prompt_len])] * n for e in problems]
+    candidates: list[list[Path]] = [[] for _ in searches]
+    frontiers = [[Path(s.example, s.example.ids[: s.example.prompt_len])] * s.n for s in searches]
     for _ in range(MAX_STEPS):
         parents = [(i, path) for i, frontier in enumerate(frontiers) for path in frontier]
         if not parents:
             break
         children = _extend(pair, [path for _, path in parents])
-        frontiers = [[] for _ in problems]
+        frontiers = [[] for _ in searches]
         for (i, _), child in zip(parents, children, strict=True):
             (candidates[i] if child.finished else frontiers[i]).append(child)
-        for i, frontier in enumerate(frontiers):
+        for i, (search, frontier) in enumerate(zip(searches, frontiers, strict=True)):
             room = [p for p in frontier if len(p.ids) - p.example.prompt_len < MAX_TOKENS]
-            kept = sorted(room, key=lambda p: -score(p.scores))[: n // branch]
-            frontiers[i] = (
-                [] if len(candidates[i]) >= n else [p for p in kept for _ in range(branch)]
-            )
-    nothing = [Path(e, e.ids[: e.prompt_len]) for e in problems]
+            kept = sorted(room, key=search.rank, reverse=True)[: search.n // search.branch]
+            done = len(candidates[i]) >= search.n
+            frontiers[i] = [] if done else [p for p in kept for _ in range(search.branch)]
     return [
-        max(found, key=lambda p: score(p.scores)) if found else none
-        for found, none in zip(candidates, nothing, strict=True)
+        max(found, key=search.rank) if found else Path(search.example, search.example.ids[:1])
+        for search, found in zip(searches, candidates, strict=True)
     ]
 
 

@@ -8,16 +8,18 @@ import tokens
 import torch
 from network import Verifier
 from safetensors.torch import save_file
-from transformers import Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 
 def export(
     folder: Path, generator: Qwen2ForCausalLM, verifier: Verifier, temperature: float
 ) -> None:
     """Write `folder/generator` and `folder/verifier`; weights are bfloat16."""
-    config = _config(generator)
-    _write(folder / "generator", {**config, "architectures": ["Qwen2ForCausalLM"]}, generator)
-    _write(folder / "verifier", {**config, "architectures": ["Qwen2ForPrmModel"]}, verifier)
+    for name, model, architecture in (
+        ("generator", generator, "Qwen2ForCausalLM"),
+        ("verifier", verifier, "Qwen2ForPrmModel"),
+    ):
+        _write(folder / name, {**_config(model.config), "architectures": [architecture]}, model)
     sampling = {
         "bos_token_id": tokens.BOS,
         "eos_token_id": tokens.EOS,
@@ -30,9 +32,8 @@ def export(
     _write_json(folder / "generator" / "generation_config.json", sampling)
 
 
-def _config(generator: Qwen2ForCausalLM) -> dict[str, Any]:
+def _config(c: Qwen2Config) -> dict[str, Any]:
     """Return config.json by hand: the keys of published Qwen2 checkpoints, old readers included."""
-    c = generator.config
     return {
         "model_type": "qwen2",
         "vocab_size": c.vocab_size,

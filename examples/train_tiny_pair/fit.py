@@ -28,12 +28,17 @@ class Rollout:
     prompt_len: int
     num_right: int  # length of the longest prefix of `ids` that the gold trace starts with
 
+    @property
+    def right(self) -> bool:
+        """Whether the trace is complete and right in every step."""
+        return self.ids[-1] == tokens.EOS and self.num_right == len(self.ids)
+
 
 def rollout(gold: Example, response: bytes) -> Rollout:
     ids = gold.ids[: gold.prompt_len] + response
-    pairs = enumerate(zip(ids, gold.ids, strict=False))
-    wrong = next((i for i, (a, b) in pairs if a != b), min(len(ids), len(gold.ids)))
-    return Rollout(ids, gold.prompt_len, wrong)
+    shared = min(len(ids), len(gold.ids))
+    wrong = np.frombuffer(ids, np.uint8, shared) != np.frombuffer(gold.ids, np.uint8, shared)
+    return Rollout(ids, gold.prompt_len, int(wrong.argmax()) if wrong.any() else shared)
 
 
 class Trainer:
@@ -69,7 +74,7 @@ class Trainer:
     def step(self, loss: torch.Tensor) -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        warm = min(1.0, (self.step_count + 1) / 200)
+        warm = min(1.0, (self.step_count + 1) / 150)
         scale = warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * self.progress)))
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * scale
@@ -125,48 +130,66 @@ def fit_generator(
 
 def fit_verifier(
     verifier: Verifier,
-    rollouts: list[Rollout],
+    rounds: Iterator[list[Rollout]],
     *,
-    epochs: int,
+    passes: int,
+    steps: int,
     seconds: float,
-    token_weight: float,
     seed: int,
     batch_tokens: int,
 ) -> None:
     """Train on step correctness by binary cross-entropy at the last token of each step.
 
-    `token_weight` adds the same loss at every other token of the response ("all tokens up to here
-    are right"). It says where in a step the slip is, which makes a small model learn much faster;
-    those scores are never read later.
+    Two helper losses are never read later but make a small model learn many times faster: the
+    same loss at every other token of the response ("all tokens up to here are right": it says
+    where in a step the slip is), and next-token prediction along the right part (it teaches the
+    arithmetic).
     """
     verifier.train()
     rng = np.random.default_rng(seed)
-    rows = [r.ids for r in rollouts]
-    plan = [group for _ in range(epochs) for group in batches(rows, batch_tokens, rng)]
-    trainer = Trainer(verifier, lr=1e-3, steps=len(plan), seconds=seconds)
+    trainer = Trainer(verifier, lr=1.5e-3, steps=steps, seconds=seconds)
     device = next(verifier.parameters()).device
-    for group in plan:
-        part = [rollouts[i] for i in group]
-        ids = pad_right([r.ids for r in part])
-        at = torch.arange(ids.shape[1])
-        right = at < torch.tensor([r.num_right for r in part])[:, None]
-        response = (at >= torch.tensor([r.prompt_len for r in part])[:, None]) & (ids != tokens.PAD)
-        ends = torch.zeros_like(response)
-        for i, r in enumerate(part):
-            ends[i, step_ends(r.ids, r.prompt_len)] = True
-        with trainer.autocast:
-            logits = verifier(ids.to(device))
-        losses = functional.binary_cross_entropy_with_logits(
-            logits.float(), right.float().to(device), reduction="none"
-        )
-        at_ends = losses[ends.to(device)].mean()
-        elsewhere = losses[(response & ~ends).to(device)].mean()
-        trainer.step(at_ends + token_weight * elsewhere)
-        if trainer.step_count % 100 == 0:
-            print(
-                f"verifier step {trainer.step_count}/{len(plan)} loss {at_ends.item():.4f} "
-                f"{trainer.elapsed_s:.0f} s",
-                flush=True,
+    for rollouts in rounds:
+        rows = [r.ids for r in rollouts]
+        for group in (g for _ in range(passes) for g in batches(rows, batch_tokens, rng)):
+            batch = _Labels([rollouts[i] for i in group], device)
+            with trainer.autocast:
+                hidden = verifier.hidden(batch.ids)
+                values = verifier.v_head(hidden).float()
+                logits = verifier.next_token_logits(hidden).float()
+            losses = functional.binary_cross_entropy_with_logits(
+                values, batch.right.float(), reduction="none"
             )
-        if trainer.progress >= 1:
-            break
+            at_ends, elsewhere = losses[batch.ends].mean(), losses[batch.inside].mean()
+            language = functional.cross_entropy(
+                logits[:, :-1].flatten(0, 1), batch.next_right.flatten(), ignore_index=_IGNORE
+            )
+            trainer.step(at_ends + elsewhere + language)
+            if trainer.step_count % 100 == 0:
+                print(
+                    f"verifier step {trainer.step_count} at step ends {at_ends.item():.4f} "
+                    f"inside {elsewhere.item():.4f} next token {language.item():.4f} "
+                    f"{trainer.elapsed_s:.0f} s",
+                    flush=True,
+                )
+            if trainer.progress >= 1:
+                return
+
+
+class _Labels:
+    """A padded batch of rollouts and what the losses need of it; all [rows, tokens]."""
+
+    def __init__(self, rollouts: list[Rollout], device: torch.device) -> None:
+        ids = pad_right([r.ids for r in rollouts])
+        at = torch.arange(ids.shape[1])
+        right = at < torch.tensor([r.num_right for r in rollouts])[:, None]
+        response = at >= torch.tensor([r.prompt_len for r in rollouts])[:, None]
+        response &= ids != tokens.PAD
+        ends = torch.zeros_like(response)
+        for row, r in zip(ends, rollouts, strict=True):
+            row[step_ends(r.ids, r.prompt_len)] = True
+        self.ids = ids.to(device)
+        self.right = right.to(device)
+        self.ends = ends.to(device)
+        self.inside = (response & ~ends).to(device)
+        self.next_right = ids.masked_fill(~(response & right), _IGNORE)[:, 1:].to(device)

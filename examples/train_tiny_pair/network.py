@@ -3,18 +3,32 @@
 import tokens
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Model
 
 
-def config(*, smoke: bool = False) -> Qwen2Config:
-    """Return the shape of both models (2.8 M parameters; far fewer for a smoke test)."""
+def generator_config(*, smoke: bool = False) -> Qwen2Config:
+    """Return the generator's shape: 2.8 M parameters (far fewer for a smoke test)."""
+    return _config(64, 2, 1) if smoke else _config(256, 4, 2)
+
+
+def verifier_config(*, smoke: bool = False) -> Qwen2Config:
+    """Return the verifier's shape: 2.9 M parameters, narrower and deeper than the generator.
+
+    To check a token it must first work out what the token should be, as the generator does, then
+    compare, then sum up over the step: two more layers.
+    """
+    return _config(64, 2, 1) if smoke else _config(192, 6, 1)
+
+
+def _config(hidden: int, layers: int, kv_heads: int) -> Qwen2Config:
     return Qwen2Config(
         vocab_size=len(tokens.VOCABULARY),
-        hidden_size=64 if smoke else 256,
-        intermediate_size=160 if smoke else 640,
-        num_hidden_layers=2 if smoke else 4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        hidden_size=hidden,
+        intermediate_size=640,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        num_key_value_heads=kv_heads,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         bos_token_id=tokens.BOS,
@@ -22,6 +36,11 @@ def config(*, smoke: bool = False) -> Qwen2Config:
         pad_token_id=tokens.PAD,
         attn_implementation="sdpa",
     )
+
+
+def new_generator(config: Qwen2Config) -> Qwen2ForCausalLM:
+    """Return a generator with fresh weights."""
+    return Qwen2ForCausalLM(config)
 
 
 class ValueHead(nn.Module):
@@ -36,30 +55,28 @@ class ValueHead(nn.Module):
 
 
 class Verifier(nn.Module):
-    """A Qwen2 trunk and a value head: reads the generator's own token ids, logit per token."""
+    """A Qwen2 trunk and a value head: reads the generator's own token ids, one logit per token."""
 
     def __init__(self, config: Qwen2Config) -> None:
         super().__init__()
+        self.config = config
         self.model = Qwen2Model(config)
         self.v_head = ValueHead(config.hidden_size)
 
+    def hidden(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the trunk's last hidden states, [rows, tokens, hidden]."""
+        return self.model(input_ids=ids, use_cache=False).last_hidden_state
+
+    def next_token_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return next-token logits through the input embedding; used in training only."""
+        return functional.linear(hidden, self.model.embed_tokens.weight)
+
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        hidden = self.model(input_ids=ids, use_cache=False).last_hidden_state
-        return self.v_head(hidden)
-
-
-def verifier_from(generator: Qwen2ForCausalLM) -> Verifier:
-    """Return a verifier whose trunk starts as a copy of the generator's."""
-    verifier = Verifier(generator.config).to(generator.device)
-    verifier.model.load_state_dict(generator.model.state_dict())
-    return verifier
+        return self.v_head(self.hidden(ids))
 
 
 def round_weights(model: nn.Module) -> None:
-    """Round the weights to bfloat16 in place: what is measured is then what is stored.
-
-    Such values are also exact in float16 (down to its smallest number) and in float32.
-    """
+    """Round the weights to bfloat16 in place: what is measured is then what is stored."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.bfloat16())

@@ -6,11 +6,12 @@ A plain reference for the evaluation, not the product: every call prefills its p
 import numpy as np
 import tokens
 import torch
-from data import pad_right
+from data import Example, pad_right
+from decoding import GROUPED, roomy_cache
 from network import Verifier
-from transformers import DynamicCache, Qwen2ForCausalLM
+from transformers import Qwen2ForCausalLM
 
-_COMPACT_EVERY = 16  # steps between looks at which rows have ended (each look waits for the GPU)
+_COMPACT_EVERY = 8  # steps between looks at which rows have ended (each look waits for the GPU)
 
 
 @torch.inference_mode()
@@ -22,9 +23,10 @@ def sample(
     stop: tuple[int, ...],
     max_new: int,
     rng: torch.Generator,
-    rows: int = 8192,
 ) -> list[bytes]:
     """Return new tokens for each prefix, up to and with the first token in `stop`."""
+    rows = 16384 if model.device.type == "cuda" else 64
+    model.set_attn_implementation(GROUPED)
     order = sorted(range(len(prefixes)), key=lambda i: len(prefixes[i]))
     result: list[bytes] = [b""] * len(prefixes)
     for start in range(0, len(order), rows):
@@ -54,7 +56,7 @@ def _sample_batch(
     alive = torch.arange(len(prefixes), device=device)
     done = torch.zeros(len(prefixes), dtype=torch.bool, device=device)
     stops = torch.tensor(stop, device=device)
-    cache = DynamicCache()
+    cache = roomy_cache(model.config.num_hidden_layers, max_new)
     logits = model(
         input_ids=ids,
         attention_mask=valid[:, :width].long(),
@@ -92,6 +94,50 @@ def _draw(logits: torch.Tensor, temperature: float, rng: torch.Generator) -> tor
         return logits.argmax(-1)
     noise = torch.empty_like(logits, dtype=torch.float32).exponential_(generator=rng)
     return (logits.float() / temperature - noise.log()).argmax(-1)
+
+
+@torch.inference_mode()
+def sample_along(
+    model: Qwen2ForCausalLM,
+    golds: list[Example],
+    *,
+    temperature: float,
+    max_after_slip: int,
+    rng: torch.Generator,
+) -> list[bytes]:
+    """Return one sampled response per gold trace, decoding only what follows its first slip.
+
+    Up to its first wrong token a response equals the gold trace, so one pass over the gold trace
+    draws that part for all positions at once, from exactly the model's distribution. What follows
+    the slip is decoded, `max_after_slip` tokens at most.
+    """
+    result = [gold.ids[gold.prompt_len :] for gold in golds]
+    order = sorted(range(len(golds)), key=lambda i: len(golds[i].ids))
+    per_pass = 256 if model.device.type == "cuda" else 16
+    for start in range(0, len(order), per_pass):
+        part = order[start : start + per_pass]
+        ids = pad_right([golds[i].ids for i in part]).to(model.device)
+        drawn = _draw(model(input_ids=ids, use_cache=False).logits[:, :-1], temperature, rng)
+        at = torch.arange(1, ids.shape[1], device=ids.device)
+        first = torch.tensor([golds[i].prompt_len for i in part], device=ids.device)[:, None]
+        wrong = (drawn != ids[:, 1:]) & (at >= first) & (ids[:, 1:] != tokens.PAD)
+        where = torch.where(wrong.any(1), wrong.int().argmax(1), -1)
+        token = drawn.gather(1, where.clamp(min=0)[:, None])[:, 0]
+        for i, slip, new in zip(part, where.tolist(), token.tolist(), strict=True):
+            if slip >= 0:
+                result[i] = golds[i].ids[golds[i].prompt_len : slip + 1] + bytes([new])
+    slipped = [i for i in order if result[i][-1] != tokens.EOS]
+    after = sample(
+        model,
+        [golds[i].ids[: golds[i].prompt_len] + result[i] for i in slipped],
+        temperature=temperature,
+        stop=(tokens.EOS,),
+        max_new=max_after_slip,
+        rng=rng,
+    )
+    for i, new in zip(slipped, after, strict=True):
+        result[i] += new
+    return result
 
 
 @torch.inference_mode()

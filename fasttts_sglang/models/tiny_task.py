@@ -21,9 +21,17 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 STEP_END = "\n\n"
+# Search parameters that suit the bundled pair; its temperature is the one it was trained at.
+SEARCH: dict[str, Any] = {
+    "temperature": 1.0,
+    "aggregation": "min",
+    "max_step_tokens": 192,
+    "max_steps": 16,
+    "max_tokens": 700,
+}
 ANSWER = re.compile(r"answer:(\d+)\s*\Z")
 Split = Literal["train", "dev", "heldout"]
 

@@ -32,7 +32,7 @@ def solved(engine: FastTTSEngine) -> list[SearchResult]:
 def test_beam_search_beats_the_mean_single_sample(
     engine: FastTTSEngine, solved: list[SearchResult]
 ) -> None:
-    truth = [true_answer(problem) for problem in PROBLEMS]
+    truth = [str(tiny_task.true_answer(problem)) for problem in PROBLEMS]
     found = sum(r.answer == t for r, t in zip(solved, truth, strict=True)) / len(truth)
     sampling = replace(BEAM, algorithm="best_of_n", n=8, selection="majority")
     samples = engine.search(PROBLEMS, sampling)
