@@ -40,7 +40,14 @@ def main() -> None:
     with FastTTSEngine(**args.engine) as engine:
         for width in args.widths:
             rows += measure(engine, problems, truth, width)
-    record = {"environment": describe(), "problems": len(problems), "seed": args.seed, "rows": rows}
+            print(table(rows[-4:]), flush=True)
+    record = {
+        "environment": describe(),
+        "engine": args.engine,
+        "problems": len(problems),
+        "seed": args.seed,
+        "rows": rows,
+    }
     text = table(rows)
     print(text)
     print(json.dumps(record))

@@ -1,6 +1,7 @@
 """fasttts: solve a problem, or serve."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -39,6 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--json", action="store_true", help="print the whole result as JSON")
     solve.add_argument("--model", help="generator; default: the bundled tiny pair")
     solve.add_argument("--verifier", help="process reward model that goes with --model")
+    solve.add_argument(
+        "--engine", type=_json_object, default={}, help="arguments of sglang.Engine, as JSON"
+    )
     add_flags(solve)
     solve.set_defaults(run=_solve)
 
@@ -66,7 +70,15 @@ def _solve(args: argparse.Namespace) -> int:
         as_json=args.json,
         model=args.model,
         verifier=args.verifier,
+        engine_args=args.engine,
     )
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"must be a JSON object, got {text}")
+    return value
 
 
 def _serve(args: argparse.Namespace) -> int:

@@ -26,6 +26,7 @@ def solve(
     as_json: bool,
     model: str | None,
     verifier: str | None,
+    engine_args: dict[str, Any],
 ) -> int:
     """Solve `problem` and print the result.
 
@@ -35,6 +36,7 @@ def solve(
         demo: Take a problem of the bundled task.
         as_json: Print SearchResult.to_dict() and nothing else.
         model, verifier: Paths; None means the bundled tiny pair.
+        engine_args: Further arguments of `sglang.Engine`.
 
     Returns:
         0, or 1 if no candidate reached an answer.
@@ -55,7 +57,7 @@ def solve(
     with console.status("starting SGLang with both models ..."):
         from .engine import FastTTSEngine
 
-        engine = FastTTSEngine(model, verifier)
+        engine = FastTTSEngine(model, verifier, **engine_args)
     with engine:
         console.print(f"ready after {time.perf_counter() - began:.0f} s", style="dim")
         result = _watch(engine, problem, params, console)

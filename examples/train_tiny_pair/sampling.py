@@ -1,14 +1,10 @@
-"""Batched sampling from the generator and batched scoring by the verifier.
-
-A plain reference for the evaluation, not the product: every call prefills its prefixes anew.
-"""
+"""Batched sampling from the generator, for the rollouts that the verifier learns from."""
 
 import numpy as np
 import tokens
 import torch
 from data import Example, pad_right
 from decoding import GROUPED, roomy_cache
-from network import Verifier
 from transformers import Qwen2ForCausalLM
 
 _COMPACT_EVERY = 8  # steps between looks at which rows have ended (each look waits for the GPU)
@@ -25,7 +21,7 @@ def sample(
     rng: torch.Generator,
 ) -> list[bytes]:
     """Return new tokens for each prefix, up to and with the first token in `stop`."""
-    rows = 16384 if model.device.type == "cuda" else 64
+    rows = 8192 if model.device.type == "cuda" else 64
     model.set_attn_implementation(GROUPED)
     order = sorted(range(len(prefixes)), key=lambda i: len(prefixes[i]))
     result: list[bytes] = [b""] * len(prefixes)
@@ -33,7 +29,7 @@ def sample(
         part = order[start : start + rows]
         new = _sample_batch(model, [prefixes[i] for i in part], temperature, stop, max_new, rng)
         for i, row in zip(part, new, strict=True):
-            ends = [at for at in map(row.find, map(lambda s: bytes([s]), stop)) if at >= 0]
+            ends = [at for at in map(row.find, (bytes([s]) for s in stop)) if at >= 0]
             result[i] = row[: min(ends) + 1] if ends else row
     return result
 
@@ -137,26 +133,6 @@ def sample_along(
     )
     for i, new in zip(slipped, after, strict=True):
         result[i] += new
-    return result
-
-
-@torch.inference_mode()
-def step_scores(verifier: Verifier, rows: list[bytes], starts: list[int]) -> list[list[float]]:
-    """Return each row's step scores: the probability at the last token of every step.
-
-    Args:
-        rows: Prompt and response ids.
-        starts: Where each row's response starts. A row that ends in the middle of a step (cut by
-            a length cap) has that step scored at its last token.
-    """
-    device = next(verifier.parameters()).device
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    result: list[list[float]] = [[] for _ in rows]
-    for start in range(0, len(order), 2048):
-        part = order[start : start + 2048]
-        scores = verifier(pad_right([rows[i] for i in part]).to(device)).float().sigmoid().cpu()
-        for i, row in zip(part, scores.numpy(), strict=True):
-            result[i] = row[step_ends(rows[i], starts[i])].tolist()
     return result
 
 

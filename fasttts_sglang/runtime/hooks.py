@@ -17,10 +17,14 @@ COMPONENTS = "sglang.srt.managers.scheduler_components"
 
 def build_verifier(_none: None, scheduler: Any) -> None:
     """AFTER Scheduler.maybe_init_draft_worker: the generator is loaded, its KV not yet sized."""
+    from .seeded_sampling import same_random_state
     from .verifier_worker import VerifierWorker
 
     config = FastTTSConfig.from_env()
-    scheduler.fasttts_verifier = VerifierWorker(scheduler, config) if config.verifier_path else None
+    with same_random_state():  # else unseeded requests would draw other tokens than without us
+        scheduler.fasttts_verifier = (
+            VerifierWorker(scheduler, config) if config.verifier_path else None
+        )
 
 
 def build_runner(_none: None, scheduler: Any) -> None:

@@ -6,9 +6,13 @@ keep `sampling_seed is None`, so ordinary requests take SGLang's own sampler unt
 batch an ordinary row gets a random seed of its own, which samples the same distribution.
 """
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
+import numpy
 import torch
 
 from .murmur import murmur_hash32
@@ -139,5 +143,28 @@ def row_seed(req: Any) -> int | None:
 
 
 def random_seeds(count: int, device: Any) -> torch.Tensor:
-    """[count] int64 seeds from torch's own generator, which SGLang seeds alike on every rank."""
-    return torch.randint(_MAX_SEED, (count,), dtype=torch.int64, device=device)
+    """[count] int64 seeds for rows that have none.
+
+    From a generator of our own, so that searches do not move the one that ordinary requests draw
+    from. It starts from the server's seed, which is the same on every rank.
+    """
+    seeds = torch.randint(_MAX_SEED, (count,), dtype=torch.int64, generator=_generator())
+    return seeds.to(device, non_blocking=True)
+
+
+@cache
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(torch.initial_seed())
+
+
+@contextmanager
+def same_random_state() -> Iterator[None]:
+    """Leave torch's, numpy's and Python's random state as they were."""
+    python, array = random.getstate(), numpy.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            numpy.random.set_state(array)

@@ -1,15 +1,20 @@
-import sys
-import types
+"""Stands in for SGLang's compiled kernels on a machine where they do not load.
+
+SGLang imports names from here at module level and calls them only on a GPU.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 __version__ = "0.4.5"
 
 
-def __getattr__(n):
-    if n.startswith("__"):
-        raise AttributeError(n)
+def __getattr__(name: str) -> Callable[..., Any]:
+    if name.startswith("__"):
+        raise AttributeError(name)
 
-    def f(*a, **k):
-        raise NotImplementedError("sgl_kernel." + n)
+    def missing(*_: Any, **__: Any) -> Any:
+        raise NotImplementedError(f"sgl_kernel.{name} has no CPU fallback in fasttts_sglang")
 
-    f.__name__ = n
-    return f
+    missing.__name__ = name
+    return missing
