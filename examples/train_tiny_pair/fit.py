@@ -130,8 +130,10 @@ def fit_generator(
 
 def fit_verifier(
     verifier: Verifier,
+    golds: Iterator[list[Example]],
     rounds: Iterator[list[Rollout]],
     *,
+    language_steps: int,
     passes: int,
     steps: int,
     seconds: float,
@@ -140,31 +142,40 @@ def fit_verifier(
 ) -> None:
     """Train on step correctness by binary cross-entropy at the last token of each step.
 
-    Two helper losses are never read later but make a small model learn many times faster: the
-    same loss at every other token of the response ("all tokens up to here are right": it says
-    where in a step the slip is), and next-token prediction along the right part (it teaches the
-    arithmetic).
+    Two helper losses are never read later, but without them a small model learns nothing in this
+    time: next-token prediction along the right part teaches the arithmetic, and the same
+    cross-entropy at every other token of the response ("all tokens up to here are right") says
+    where in a step the slip is. The first `language_steps` predict tokens of gold traces only:
+    whoever cannot calculate yet learns nothing from being told that a calculation is wrong.
+
+    Args:
+        golds: Chunks of gold traces, for the first steps.
+        rounds: Rollouts, for all others; each round is gone through `passes` times.
     """
     verifier.train()
     rng = np.random.default_rng(seed)
     trainer = Trainer(verifier, lr=1.5e-3, steps=steps, seconds=seconds)
     device = next(verifier.parameters()).device
-    for rollouts in rounds:
+    perfect = ([Rollout(e.ids, e.prompt_len, len(e.ids)) for e in chunk] for chunk in golds)
+    while True:
+        calculating = trainer.step_count < language_steps
+        rollouts = next(perfect if calculating else rounds)
         rows = [r.ids for r in rollouts]
-        for group in (g for _ in range(passes) for g in batches(rows, batch_tokens, rng)):
+        repeats = 1 if calculating else passes
+        for group in (g for _ in range(repeats) for g in batches(rows, batch_tokens, rng)):
             batch = _Labels([rollouts[i] for i in group], device)
             with trainer.autocast:
                 hidden = verifier.hidden(batch.ids)
                 values = verifier.v_head(hidden).float()
                 logits = verifier.next_token_logits(hidden).float()
+            language = functional.cross_entropy(
+                logits[:, :-1].flatten(0, 1), batch.next_right.flatten(), ignore_index=_IGNORE
+            )
             losses = functional.binary_cross_entropy_with_logits(
                 values, batch.right.float(), reduction="none"
             )
             at_ends, elsewhere = losses[batch.ends].mean(), losses[batch.inside].mean()
-            language = functional.cross_entropy(
-                logits[:, :-1].flatten(0, 1), batch.next_right.flatten(), ignore_index=_IGNORE
-            )
-            trainer.step(at_ends + elsewhere + language)
+            trainer.step(language if calculating else at_ends + elsewhere + language)
             if trainer.step_count % 100 == 0:
                 print(
                     f"verifier step {trainer.step_count} at step ends {at_ends.item():.4f} "

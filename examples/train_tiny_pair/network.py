@@ -4,31 +4,31 @@ import tokens
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Model
+from transformers import Qwen2Config, Qwen2Model
 
 
 def generator_config(*, smoke: bool = False) -> Qwen2Config:
     """Return the generator's shape: 2.8 M parameters (far fewer for a smoke test)."""
-    return _config(64, 2, 1) if smoke else _config(256, 4, 2)
+    return _config(64, 2, 640) if smoke else _config(256, 4, 640)
 
 
 def verifier_config(*, smoke: bool = False) -> Qwen2Config:
-    """Return the verifier's shape: 2.9 M parameters, narrower and deeper than the generator.
+    """Return the verifier's shape: 3.0 M parameters, deeper than the generator.
 
     To check a token it must first work out what the token should be, as the generator does, then
     compare, then sum up over the step: two more layers.
     """
-    return _config(64, 2, 1) if smoke else _config(192, 6, 1)
+    return _config(64, 2, 384) if smoke else _config(256, 6, 384)
 
 
-def _config(hidden: int, layers: int, kv_heads: int) -> Qwen2Config:
+def _config(hidden: int, layers: int, intermediate: int) -> Qwen2Config:
     return Qwen2Config(
         vocab_size=len(tokens.VOCABULARY),
         hidden_size=hidden,
-        intermediate_size=640,
+        intermediate_size=intermediate,
         num_hidden_layers=layers,
         num_attention_heads=hidden // 64,
-        num_key_value_heads=kv_heads,
+        num_key_value_heads=max(1, hidden // 128),
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         bos_token_id=tokens.BOS,
@@ -36,11 +36,6 @@ def _config(hidden: int, layers: int, kv_heads: int) -> Qwen2Config:
         pad_token_id=tokens.PAD,
         attn_implementation="sdpa",
     )
-
-
-def new_generator(config: Qwen2Config) -> Qwen2ForCausalLM:
-    """Return a generator with fresh weights."""
-    return Qwen2ForCausalLM(config)
 
 
 class ValueHead(nn.Module):

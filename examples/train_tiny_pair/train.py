@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 import torch
@@ -20,7 +21,6 @@ from fit import Rollout, State, fit_generator, fit_verifier, rollout
 from network import (
     Verifier,
     generator_config,
-    new_generator,
     round_weights,
     verifier_config,
 )
@@ -33,8 +33,9 @@ class Plan:
     """Everything that decides the result, besides the task."""
 
     generator_steps: int = 800
-    verifier_steps: int = 1500
-    passes: int = 2  # over each round of rollouts
+    language_steps: int = 600  # of the verifier, before it sees rollouts
+    verifier_steps: int = 3000
+    passes: int = 3  # over each round of rollouts
     batch_tokens: int = 40_000
     chunk: int = 4096  # problems per worker task; a round of rollouts is four of these
     max_after_slip: int = 48  # tokens: enough to end most steps in which the slip is
@@ -46,8 +47,8 @@ class Plan:
 
 
 SMOKE = Plan(
-    generator_steps=30, verifier_steps=20, batch_tokens=4000, chunk=24, snapshot_every=10,
-    num_dev=8,
+    generator_steps=30, language_steps=8, verifier_steps=20, batch_tokens=4000, chunk=24,
+    snapshot_every=10, num_dev=8,
 )  # fmt: skip
 
 Log = Callable[[str], None]
@@ -56,6 +57,7 @@ Log = Callable[[str], None]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained pair")
+    parser.add_argument("--generator", type=Path, help="train only the verifier, for this one")
     parser.add_argument("--minutes", type=float, default=10, help="time box, on a slow machine")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, to test the script")
     args = parser.parse_args()
@@ -73,31 +75,50 @@ def main() -> None:
     dev = examples(plan.seed, plan.num_dev, "dev")
     seconds = args.minutes * 60
     with workers(min(10, max(1, (os.cpu_count() or 2) - 2))) as pool:
-        generator = new_generator(generator_config(smoke=args.smoke)).to(device)
         verifier = Verifier(verifier_config(smoke=args.smoke)).to(device)
+        if args.generator:
+            generator = Qwen2ForCausalLM.from_pretrained(args.generator, dtype=torch.float32)
+            generator = generator.to(device).eval()
+        else:
+            generator = Qwen2ForCausalLM(generator_config(smoke=args.smoke)).to(device)
+            train_generator(generator, pool, dev, plan, seconds, rng, log)
         log(f"{_size(generator)} + {_size(verifier)} parameters on {device}")
-        snapshots = fit_generator(
-            generator,
-            stream(pool, plan.seed, plan.chunk),
-            steps=plan.generator_steps,
-            seconds=0.4 * seconds,
-            snapshot_every=plan.snapshot_every,
-            seed=plan.seed,
-            batch_tokens=plan.batch_tokens,
-        )
-        choose_snapshot(generator, snapshots, dev, plan, rng, log)
         fit_verifier(
             verifier,
-            rounds(generator, stream(pool, plan.seed + 1, plan.chunk), plan, rng, log),
+            stream(pool, plan.seed + 1, plan.chunk),
+            rounds(generator, stream(pool, plan.seed + 2, plan.chunk), plan, rng, log),
+            language_steps=plan.language_steps,
             passes=plan.passes,
             steps=plan.verifier_steps,
-            seconds=0.6 * seconds,
+            seconds=(1.0 if args.generator else 0.6) * seconds,
             seed=plan.seed,
             batch_tokens=plan.batch_tokens,
         )
     round_weights(verifier.eval())
     export(args.out, generator, verifier, plan.temperature)
     log(f"wrote {args.out}; measure it with: python -m benchmarks.accuracy")
+
+
+def train_generator(
+    generator: Qwen2ForCausalLM,
+    pool: Pool,
+    dev: list[Example],
+    plan: Plan,
+    seconds: float,
+    rng: torch.Generator,
+    log: Log,
+) -> None:
+    """Train `generator` on gold traces and load the snapshot nearest the target accuracy."""
+    snapshots = fit_generator(
+        generator,
+        stream(pool, plan.seed, plan.chunk),
+        steps=plan.generator_steps,
+        seconds=0.4 * seconds,
+        snapshot_every=plan.snapshot_every,
+        seed=plan.seed,
+        batch_tokens=plan.batch_tokens,
+    )
+    choose_snapshot(generator, snapshots, dev, plan, rng, log)
 
 
 def choose_snapshot(
