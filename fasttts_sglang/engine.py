@@ -51,7 +51,7 @@ class FastTTSEngine:
         config.check_paths()
         if server_args.get("dp_size", 1) != 1 or server_args.get("pp_size", 1) != 1:
             raise ConfigError("dp_size and pp_size must be 1: a search lives in one scheduler")
-        if cpu.prepare():
+        if cpu.prepare(model_path):
             server_args = {**cpu.server_args(), **server_args}
         self._engine = _start({"model_path": model_path, "page_size": 1, **server_args}, config)
         self._client = self._engine.tokenizer_manager.fasttts

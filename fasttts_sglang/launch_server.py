@@ -3,6 +3,7 @@
 Takes every flag of `sglang.launch_server` and the `--fasttts-*` flags.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _with_defaults(argv: list[str]) -> list[str]:
     """Add what this machine needs, unless the user has said otherwise."""
-    defaults = {"page_size": 1} | (cpu.server_args() if cpu.prepare() else {})
+    defaults = {"page_size": 1} | (cpu.server_args() if cpu.prepare(_model_path(argv)) else {})
     given = {arg.split("=", 1)[0] for arg in argv}
     extra = []
     for name, value in defaults.items():
@@ -34,6 +35,14 @@ def _with_defaults(argv: list[str]) -> list[str]:
         if flag not in given and value is not False:
             extra += [flag] if value is True else [flag, str(value)]
     return argv + extra
+
+
+def _model_path(argv: Sequence[str]) -> str | None:
+    """The generator's path, ahead of SGLang's own parsing, which takes an import of SGLang."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--model-path", "--model")
+    path: str | None = parser.parse_known_args(list(argv))[0].model_path
+    return path
 
 
 def _serve(argv: list[str]) -> None:

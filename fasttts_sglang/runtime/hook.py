@@ -1,6 +1,5 @@
 """One touch point with SGLang: what we patch, what we rely on, and a check that it still fits."""
 
-import functools
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterable
@@ -53,15 +52,19 @@ def check(hooks: Iterable[Hook]) -> None:
         hook.check()
 
 
-@functools.cache
-def install(hooks: tuple[Hook, ...]) -> None:
-    """Check and register `hooks`, once per process however often it is called.
+_installed: set[Hook] = set()
+
+
+def install(hooks: Iterable[Hook]) -> None:
+    """Check and register `hooks`, each once per process however often it is asked for.
 
     Raises:
         IncompatibleSGLang: A target is gone or has changed.
     """
-    check(hooks)
-    for hook in hooks:
+    new = [hook for hook in hooks if hook not in _installed]
+    check(new)
+    for hook in new:
+        _installed.add(hook)
         HookRegistry.register(hook.target, hook.fn, hook.kind)
 
 

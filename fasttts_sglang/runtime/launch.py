@@ -1,20 +1,23 @@
 """Boots SGLang in this process with the plugin registered, checked and verified."""
 
+import multiprocessing
 from typing import Any
 
 from sglang.srt.entrypoints.engine import Engine
 from sglang.srt.plugins import load_plugins
 from sglang.srt.plugins.hook_registry import HookRegistry
 
-from . import hooks, processes
+from . import cpu, hooks, processes
+from .cpu.boot import Child
+from .cpu.hooks import CPU_MAIN_HOOKS
 from .hook import Hook, check, install, verify
 
 
 class _Engine(Engine):
     """SGLang's engine; its child processes load our plugin whatever SGLANG_PLUGINS says."""
 
-    run_scheduler_process_func = staticmethod(processes.run_scheduler)
-    run_detokenizer_process_func = staticmethod(processes.run_detokenizer)
+    run_scheduler_process_func = staticmethod(Child(processes.run_scheduler))
+    run_detokenizer_process_func = staticmethod(Child(processes.run_detokenizer))
 
 
 def hook_main_process(table: tuple[Hook, ...]) -> None:
@@ -32,17 +35,24 @@ def hook_main_process(table: tuple[Hook, ...]) -> None:
 
 def start_engine(server_args: dict[str, Any]) -> Engine:
     """An engine with FastTTS enabled; `FASTTTS_CONFIG` must be set."""
-    hook_main_process(hooks.MAIN_HOOKS)
-    return _Engine(**server_args)
+    hook_main_process(_main_hooks())
+    try:
+        return _Engine(**server_args)
+    finally:
+        multiprocessing.set_start_method("spawn", force=True)  # what SGLang leaves behind
 
 
 def start_server(server_args: Any) -> None:
     """Serve until stopped; `FASTTTS_CONFIG` must be set."""
     from sglang.srt.entrypoints.http_server import launch_server
 
-    hook_main_process(hooks.MAIN_HOOKS + hooks.HTTP_HOOKS)
+    hook_main_process(_main_hooks() + hooks.HTTP_HOOKS)
     launch_server(
         server_args,
-        run_scheduler_process_func=processes.run_scheduler,
-        run_detokenizer_process_func=processes.run_detokenizer,
+        run_scheduler_process_func=Child(processes.run_scheduler),
+        run_detokenizer_process_func=Child(processes.run_detokenizer),
     )
+
+
+def _main_hooks() -> tuple[Hook, ...]:
+    return hooks.MAIN_HOOKS + (CPU_MAIN_HOOKS if cpu.active() else ())

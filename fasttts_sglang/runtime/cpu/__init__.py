@@ -1,22 +1,57 @@
-"""Running without a GPU."""
+"""Running without a GPU: what SGLang lacks there, and a faster start."""
 
 import functools
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
+from . import boot
+
+_FALLBACK = Path(__file__).parent / "fallback"
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri", "/dev/dxg")
+
+
+def prepare(model_path: str | None = None) -> bool:
+    """Ready this process and its children for a machine without a GPU; return whether it is one.
+
+    Call it before `sglang.srt` is imported: that imports SGLang's compiled kernels, which do not
+    load here.
+
+    Args:
+        model_path: The generator, if known: only its model code is then imported.
+    """
+    if not any(map(os.path.exists, _DRIVERS)):
+        install_fallbacks()
+        boot.skip_other_models(model_path)
+        boot.start_importing()  # goes on while torch is imported below
+    return _without_gpu()
+
 
 @functools.cache
-def prepare() -> bool:
-    """Ready this process and its children for a machine without a CUDA device; True if so."""
+def _without_gpu() -> bool:
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() or torch.xpu.is_available():
         return False
-    os.environ["SGLANG_USE_CPU_ENGINE"] = "1"
-    sys.path.insert(0, str(Path(__file__).parent / "fallback"))
+    install_fallbacks()
     return True
+
+
+def active() -> bool:
+    """Whether the fallbacks are in place, in this process or by inheritance."""
+    return os.environ.get("SGLANG_USE_CPU_ENGINE") == "1" and str(_FALLBACK) in sys.path
+
+
+def install_fallbacks() -> None:
+    """Make `import sgl_kernel` find our stand-in, in this process and those it spawns."""
+    if active():
+        return
+    os.environ["SGLANG_USE_CPU_ENGINE"] = "1"
+    sys.path.insert(0, str(_FALLBACK))
+    # said by SGLang's modules for GPUs as they are imported, once per process
+    warnings.filterwarnings("ignore", "Only (CUDA|NVIDIA)|Triton is not supported", UserWarning)
 
 
 def server_args() -> dict[str, Any]:

@@ -1,5 +1,14 @@
-"""Hooks that only a CPU machine needs."""
+"""Hooks that only a machine without a GPU needs."""
 
-from ..hook import Hook
+from ..hook import Hook, HookType
+from . import boot
 
-HOOKS: tuple[Hook, ...] = ()
+CPU_MAIN_HOOKS = (
+    Hook(
+        "sglang.srt.entrypoints.engine._set_envs_and_config",
+        ("server_args",),
+        HookType.AFTER,
+        boot.fork_children,
+        "fork child processes that have their modules already",
+    ),
+)
