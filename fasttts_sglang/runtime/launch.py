@@ -7,7 +7,7 @@ from sglang.srt.entrypoints.engine import Engine
 from sglang.srt.plugins import load_plugins
 from sglang.srt.plugins.hook_registry import HookRegistry
 
-from . import cpu, hooks, processes
+from . import cpu, hooks, plugin, processes
 from .cpu.boot import Child
 from .cpu.hooks import CPU_MAIN_HOOKS
 from .hook import Hook, check, install, verify
@@ -26,7 +26,7 @@ def hook_main_process(table: tuple[Hook, ...]) -> None:
     Raises:
         IncompatibleSGLang: A target is gone, has changed, or did not take our hook.
     """
-    check(hooks.SCHEDULER_HOOKS)
+    check(plugin.scheduler_hooks())
     install(table)
     load_plugins()
     HookRegistry.apply_hooks()  # load_plugins applies hooks once; an earlier engine may have run it

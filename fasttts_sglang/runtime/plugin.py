@@ -2,8 +2,23 @@
 
 import multiprocessing
 import os
+from typing import TYPE_CHECKING
 
 from ..config import ENV
+
+if TYPE_CHECKING:
+    from .hook import Hook
+
+
+def scheduler_hooks() -> "tuple[Hook, ...]":
+    """All rows of the hook table that a scheduler process needs on this machine."""
+    from . import cpu, hooks
+
+    if not cpu.active():
+        return hooks.SCHEDULER_HOOKS
+    from .cpu.hooks import CPU_SCHEDULER_HOOKS
+
+    return hooks.SCHEDULER_HOOKS + CPU_SCHEDULER_HOOKS
 
 
 def register() -> None:
@@ -21,6 +36,6 @@ def register() -> None:
 
     in_main = multiprocessing.parent_process() is None
     try:
-        install(hooks.MAIN_HOOKS if in_main else hooks.SCHEDULER_HOOKS)
+        install(hooks.MAIN_HOOKS if in_main else scheduler_hooks())
     except IncompatibleSGLang as exc:
         raise SystemExit(f"fasttts: {exc}") from exc

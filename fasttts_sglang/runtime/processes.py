@@ -13,12 +13,12 @@ def run_scheduler(*args: Any, **kwargs: Any) -> Any:
     from sglang.srt.managers.scheduler import run_scheduler_process
     from sglang.srt.plugins import load_plugins
 
-    from . import hooks, plugin
+    from . import plugin
     from .hook import verify
 
     plugin.register()
     load_plugins()  # applies what is registered
-    verify(hooks.SCHEDULER_HOOKS)
+    verify(plugin.scheduler_hooks())
     return run_scheduler_process(*args, **kwargs)
 
 
