@@ -19,7 +19,8 @@ _LARGEST = 1 << 22  # padded query-key pairs per call: bounds the memory of its 
 class Group:
     """Rows whose attention is one call, in every layer; all indices."""
 
-    queries: torch.Tensor  # [rows, queries] place of each new token in the flat batch
+    rows: int
+    queries: torch.Tensor  # [rows * queries] place of each new token in the flat batch
     slots: torch.Tensor  # [rows * keys] KV slot of each token; 0 behind a row's end
     visible: torch.Tensor  # [rows, 1, queries, keys] causal mask
 
@@ -89,7 +90,8 @@ def _group(
     key_at = torch.arange(int(length.max()))
     slots = tokens[rows, : len(key_at)].masked_fill(key_at >= length, 0)  # a stale one may be NaN
     visible = key_at <= (length - new + query_at)[:, :, None]
-    return Group(starts[rows, None] + query_at, slots.flatten(), visible[:, None])
+    queries = (starts[rows, None] + query_at).flatten()
+    return Group(len(rows), queries, slots.flatten(), visible[:, None])
 
 
 def _attend_group(
@@ -107,10 +109,10 @@ def _attend_group(
         output: Like `query`, with the values' head_dim.
         k_cache, v_cache: [slots, kv_heads, head_dim].
     """
-    rows, count = group.queries.shape
+    rows, count = group.rows, len(group.queries) // group.rows
     kv_heads = k_cache.shape[1]
     shared = query.shape[1] // kv_heads  # query heads per KV head: rows of one matrix
-    q = query[group.queries].unflatten(2, (kv_heads, shared))
+    q = query.index_select(0, group.queries).view(rows, count, kv_heads, shared, -1)
     out = scaled_dot_product_attention(
         q.permute(0, 2, 3, 1, 4).flatten(2, 3),
         _gather(k_cache, group.slots, rows, 0),
@@ -119,7 +121,7 @@ def _attend_group(
         scale=scaling,
     )
     out = out.unflatten(2, (shared, count)).permute(0, 3, 1, 2, 4)
-    output[group.queries] = out.flatten(2, 3)
+    output.index_copy_(0, group.queries, out.reshape(rows * count, *output.shape[1:]))
 
 
 _scratch: dict[tuple[int, torch.dtype], torch.Tensor] = {}
