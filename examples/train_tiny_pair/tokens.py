@@ -4,11 +4,9 @@ Training uses the byte table (fast); the exported Hugging Face tokenizer must ag
 `build_tokenizer` checks.
 """
 
-import json
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, Qwen2Tokenizer
 
 PAD, BOS, EOS, UNK, STEP = range(5)
 _NAMES = ["<pad>", "<bos>", "<eos>", "<unk>", "\n\n", "\n"]
@@ -47,18 +45,18 @@ def prompt(problem: str) -> bytes:
     return bytes([BOS]) + encode(problem) + bytes([STEP])
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Return the Hugging Face form of `encode` and `decode`."""
-    backend = Tokenizer(
-        models.WordLevel({name: i for i, name in enumerate(VOCABULARY)}, unk_token="<unk>")
-    )
-    backend.normalizer = normalizers.Replace(Regex("[ \\t\\r]"), "")
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex("\\n\\n|[\\s\\S]"), "isolated")
-    backend.decoder = decoders.Fuse()
-    specials = [AddedToken(name, special=True, normalized=False) for name in _NAMES[:4]]
-    backend.add_special_tokens(specials)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
+def build_tokenizer() -> Qwen2Tokenizer:
+    """Return the Hugging Face form of `encode` and `decode`.
+
+    Transformers gives every checkpoint of the Qwen2 family this class, whatever its files say, so
+    ours must be a byte-level BPE: characters, and one merge for the blank line. Characters without
+    a token, spaces among them, are skipped.
+    """
+    newline = "\u010a"  # how a byte-level vocabulary writes it
+    names = {name.replace("\n", newline): i for i, name in enumerate(VOCABULARY)}
+    tokenizer = Qwen2Tokenizer(
+        vocab=names,
+        merges=[(newline, newline)],
         pad_token="<pad>",
         bos_token="<bos>",
         eos_token="<eos>",
@@ -75,8 +73,10 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def save_tokenizer(folder: Path) -> None:
-    """Write the tokenizer files into `folder`, with a class name that every reader knows."""
+    """Write the tokenizer files into `folder` and read them back."""
     build_tokenizer().save_pretrained(folder)
-    path = folder / "tokenizer_config.json"
-    settings = json.loads(path.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
-    path.write_text(json.dumps(settings, indent=2) + "\n")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    messages = [{"role": "user", "content": "47 + (386)"}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    assert ids == list(prompt("47+(386)")), "the saved tokenizer reads another prompt"

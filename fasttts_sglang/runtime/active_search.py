@@ -111,7 +111,7 @@ class ActiveSearch:
         parent = self._kept[expand.node.path]
         prefix = self._prompt + parent.ids
         for index in range(expand.num_children):
-            branch = parent.child(index, child_seed(parent.seed, index))
+            branch = parent.child(index, child_seed(parent.seed, len(parent.path), index))
             yield Row(self, branch, prefix, expand.steps)
 
     def collect(self, row: Row, new_ids: Sequence[int]) -> bool:

@@ -118,7 +118,7 @@ def test_child_0_of_a_search_is_the_sample_of_its_seed(engine: FastTTSEngine) ->
     wide = engine.search(PROBLEMS[3], replace(BEAM, algorithm="best_of_n", n=4))
     by_path = {c.path: c.text for c in wide.candidates}
     for child in range(4):
-        seed = child_seed(BEAM.seed, child)
+        seed = child_seed(BEAM.seed, 0, child)
         alone = replace(BEAM, algorithm="best_of_n", n=1, branch=1, seed=seed)
         assert engine.search(PROBLEMS[3], alone).candidates[0].text == by_path[(child,)]
 

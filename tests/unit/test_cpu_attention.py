@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -50,7 +50,6 @@ def one_by_one(b: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.cat(results)
 
 
-@settings(deadline=None)
 @given(rows, st.integers(0, 2**31))
 def test_equals_attention_of_every_row_alone(lengths: list[tuple[int, int]], seed: int) -> None:
     b = batch(lengths, seed)

@@ -1,0 +1,68 @@
+"""Server flags: a frozen list, checked values, and a README that tells the truth."""
+
+from pathlib import Path
+
+import pytest
+
+from fasttts_sglang import SearchParams
+from fasttts_sglang import fields as declared
+from fasttts_sglang.config import FastTTSConfig, flag_table, split_argv
+from fasttts_sglang.errors import ConfigError
+
+README = Path(__file__).parents[2] / "README.md"
+FLAGS = [
+    "--fasttts-verifier-path",
+    "--fasttts-verifier-family",
+    "--fasttts-verifier-tokens",
+    "--fasttts-verifier-mem-fraction",
+    "--fasttts-verifier-batch-tokens",
+    "--fasttts-max-searches",
+    "--fasttts-max-width",
+    "--fasttts-score-cache-entries",
+]
+
+
+def test_the_flags_are_these() -> None:
+    """Renaming a flag breaks users' start scripts: do it on purpose."""
+    rows = flag_table().splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == FLAGS
+
+
+def test_the_readme_shows_flags_and_parameters_as_they_are() -> None:
+    text = README.read_text()
+    assert flag_table() in text
+    assert declared.table(SearchParams, "") in text
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--fasttts-verifer-path", "x"], "did you mean --fasttts-verifier-path?"),
+        (["--fasttts-max-width=0"], r"--fasttts-max-width: it must be in \[1, 4096\], got 0"),
+        (["--fasttts-max-width", "many"], "--fasttts-max-width: invalid int value: 'many'"),
+        (["--fasttts-max-searches"], "--fasttts-max-searches: expected one argument"),
+        (["--fasttts-verifier-mem-fraction", "1.5"], r"in \[0.01, 0.95\], got 1.5"),
+        (["--fasttts"], "--fasttts is no flag"),
+    ],
+)
+def test_a_wrong_flag_is_refused_by_name(argv: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        split_argv(argv)
+
+
+def test_sglang_keeps_its_own_flags() -> None:
+    config, rest = split_argv(["--model", "m", "--fasttts-max-width", "7", "--tp", "2"])
+    assert (config.max_width, rest) == (7, ["--model", "m", "--tp", "2"])
+
+
+def test_the_configuration_survives_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = FastTTSConfig(verifier_path="p q", verifier_tokens=99, verifier_mem_fraction=0.25)
+    monkeypatch.setenv("FASTTTS_CONFIG", config.to_env())
+    assert FastTTSConfig.from_env() == config
+
+
+def test_a_verifier_folder_without_a_config_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has no config\.json"):
+        FastTTSConfig(verifier_path=str(tmp_path)).check_paths()
+    with pytest.raises(ConfigError, match=r"has no config\.json"):
+        FastTTSConfig(verifier_path="./not/here").check_paths()
