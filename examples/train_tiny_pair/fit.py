@@ -165,14 +165,14 @@ def fit_verifier(
         for group in (g for _ in range(repeats) for g in batches(rows, batch_tokens, rng)):
             batch = _Labels([rollouts[i] for i in group], device)
             with trainer.autocast:
-                hidden = verifier.hidden(batch.ids)
-                values = verifier.v_head(hidden).float()
-                logits = verifier.next_token_logits(hidden).float()
+                values, logits = verifier.values_and_next_tokens(batch.ids)
             language = functional.cross_entropy(
-                logits[:, :-1].flatten(0, 1), batch.next_right.flatten(), ignore_index=_IGNORE
+                logits[:, :-1].float().flatten(0, 1),
+                batch.next_right.flatten(),
+                ignore_index=_IGNORE,
             )
             losses = functional.binary_cross_entropy_with_logits(
-                values, batch.right.float(), reduction="none"
+                values.float(), batch.right.float(), reduction="none"
             )
             at_ends, elsewhere = losses[batch.ends].mean(), losses[batch.inside].mean()
             trainer.step(language if calculating else at_ends + elsewhere + language)

@@ -18,7 +18,7 @@ def verifier_config(*, smoke: bool = False) -> Qwen2Config:
     To check a token it must first work out what the token should be, as the generator does, then
     compare, then sum up over the step: two more layers.
     """
-    return _config(64, 2, 384) if smoke else _config(256, 6, 384)
+    return _config(64, 3, 384) if smoke else _config(256, 6, 384)
 
 
 def _config(hidden: int, layers: int, intermediate: int) -> Qwen2Config:
@@ -58,16 +58,20 @@ class Verifier(nn.Module):
         self.model = Qwen2Model(config)
         self.v_head = ValueHead(config.hidden_size)
 
-    def hidden(self, ids: torch.Tensor) -> torch.Tensor:
-        """Return the trunk's last hidden states, [rows, tokens, hidden]."""
-        return self.model(input_ids=ids, use_cache=False).last_hidden_state
+    def values_and_next_tokens(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the logits of the values, [rows, tokens], and of the next token, [.., vocabulary].
 
-    def next_token_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return next-token logits through the input embedding; used in training only."""
-        return functional.linear(hidden, self.model.embed_tokens.weight)
+        For training. The next token is read two layers below the top, through the input embedding:
+        what a token should be must be known before it can be compared with what it is. Read at
+        the top instead, checking is learned several times slower.
+        """
+        layers = self.model(input_ids=ids, use_cache=False, output_hidden_states=True)
+        below = self.model.norm(layers.hidden_states[-3])
+        values = self.v_head(layers.last_hidden_state)
+        return values, functional.linear(below, self.model.embed_tokens.weight)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.v_head(self.hidden(ids))
+        return self.v_head(self.model(input_ids=ids, use_cache=False).last_hidden_state)
 
 
 def round_weights(model: nn.Module) -> None:
