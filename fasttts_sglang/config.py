@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Self
 from . import fields as declared
 from .errors import ConfigError
 from .fields import option
+from .verifier.families import family_for
 
 ENV = "FASTTTS_CONFIG"
 PREFIX = "--fasttts-"
@@ -56,17 +57,29 @@ class FastTTSConfig:
             if text := declared.problem(entry, hints[entry.name], getattr(self, entry.name)):
                 raise ConfigError(f"{flag_name(entry.name)}: {text}")
 
-    def check_paths(self) -> None:
-        """Raise ConfigError unless the verifier's folder is there and has a config.
+    def check_verifier(self, model_path: str | None = None) -> None:
+        """Look at the checkpoints' configs, which takes no time, before SGLang boots.
 
-        A name that is no local path may be a hub id and is left to SGLang.
+        A name that is no local path may be a hub id; it is checked when it is loaded.
+
+        Args:
+            model_path: The generator, if known.
+
+        Raises:
+            ConfigError: The verifier's folder has no config, is no reward model we know, or its
+                vocabulary is not the generator's.
         """
         path = Path(self.verifier_path)
         looks_local = path.is_absolute() or self.verifier_path.startswith((".", "~"))
         if not self.verifier_path or (not path.exists() and not looks_local):
             return
-        if not (path / "config.json").is_file():
+        verifier = _read_config(path)
+        if verifier is None:
             raise ConfigError(f"{PREFIX}verifier-path: {path} has no config.json")
+        family_for(verifier.get("architectures") or [], self.verifier_family)
+        generator = _read_config(Path(model_path)) if model_path else None
+        if generator is not None:
+            check_vocabulary(generator.get("vocab_size"), verifier.get("vocab_size"))
 
     def replace(self, **changes: Any) -> Self:
         """A changed copy, validated again."""
@@ -80,6 +93,23 @@ class FastTTSConfig:
     def from_env(cls) -> Self:
         """The configuration of this process."""
         return cls(**json.loads(os.environ[ENV]))
+
+
+def check_vocabulary(generator: int | None, verifier: int | None) -> None:
+    """Raise ConfigError unless both vocabularies have the same size."""
+    if generator != verifier:
+        raise ConfigError(
+            f"{PREFIX}verifier-path: the verifier's vocabulary has {verifier} entries, the"
+            f" generator's {generator}; they must share one tokenizer"
+        )
+
+
+def _read_config(folder: Path) -> dict[str, Any] | None:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+        return config
+    except (OSError, ValueError):
+        return None
 
 
 def flag_name(field: str) -> str:

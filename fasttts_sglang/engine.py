@@ -48,7 +48,7 @@ class FastTTSEngine:
         if model_path is None:
             model_path, verifier_path = str(TINY / "generator"), str(TINY / "verifier")
         config = config.replace(verifier_path=verifier_path or config.verifier_path)
-        config.check_paths()
+        config.check_verifier(model_path)
         if server_args.get("dp_size", 1) != 1 or server_args.get("pp_size", 1) != 1:
             raise ConfigError("dp_size and pp_size must be 1: a search lives in one scheduler")
         if cpu.prepare(model_path):

@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse, boot and serve until stopped. A wrong flag ends with exit status 2."""
     try:
         config, rest = split_argv(list(sys.argv[1:] if argv is None else argv))
-        config.check_paths()
+        config.check_verifier(_model_path(rest))
         os.environ[ENV] = config.to_env()
         _serve(_with_defaults(rest))
     except FastTTSError as exc:

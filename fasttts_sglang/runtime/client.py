@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sglang.srt.managers.io_struct import AbortReq
@@ -28,6 +29,7 @@ class SearchClient:
 
     def __init__(self, manager: Any, config: FastTTSConfig) -> None:
         self._manager = manager
+        self._config = config
         self._family = FAMILIES.get(config.verifier_family)
         self._replies: dict[str, asyncio.Queue[SearchDone | SearchProgress]] = {}
 
@@ -76,6 +78,10 @@ class SearchClient:
             del self._replies[message.rid]
             if not done:  # the caller went away
                 self._manager._dispatch_to_scheduler(AbortReq(rid=message.rid))
+
+    def status(self) -> dict[str, Any]:
+        """Searches in flight and the configuration, for whoever operates the server."""
+        return {"searches": len(self._replies), "config": asdict(self._config)}
 
     def on_done(self, reply: SearchDone) -> None:
         """A search has ended."""

@@ -13,8 +13,8 @@ from sglang.srt.mem_cache.radix_cache import RadixCache
 from sglang.srt.runtime_context import get_context
 from sglang.srt.utils import get_available_gpu_memory
 
-from ..config import FastTTSConfig
-from ..errors import ConfigError, InsufficientMemory
+from ..config import FastTTSConfig, check_vocabulary
+from ..errors import InsufficientMemory
 from ..verifier.families import family_for
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class VerifierWorker(TpModelWorker):
 
         prm_models.register()
         self._fasttts = config
+        self._generator = scheduler.model_config
         self.args = deepcopy(scheduler.server_args)
         self.args.override(
             "fasttts.verifier",
@@ -56,7 +57,6 @@ class VerifierWorker(TpModelWorker):
                 nccl_port=scheduler.nccl_port,
                 is_draft_worker=True,
             )
-        _check_pair(scheduler.model_config, self.model_config)
         self._allocate(_kv_tokens(scheduler, self, config))
         runner = self.model_runner
         self.tree = RadixCache(
@@ -79,6 +79,7 @@ class VerifierWorker(TpModelWorker):
             self.server_args, model_path=self._fasttts.verifier_path
         )
         family_for(self.model_config.hf_config.architectures or [], self._fasttts.verifier_family)
+        check_vocabulary(self._generator.vocab_size, self.model_config.vocab_size)
 
     def _allocate(self, num_tokens: int) -> None:
         self.args.override("fasttts.verifier", max_total_tokens=num_tokens)
@@ -111,14 +112,6 @@ def _attention_backend(generator: Any) -> dict[str, str]:
         return {}
     names = ("attention_backend", "prefill_attention_backend", "decode_attention_backend")
     return dict.fromkeys(names, "triton")
-
-
-def _check_pair(generator: ModelConfig, verifier: ModelConfig) -> None:
-    if generator.vocab_size != verifier.vocab_size:
-        raise ConfigError(
-            f"--fasttts-verifier-path: the verifier's vocabulary has {verifier.vocab_size} entries,"
-            f" the generator's {generator.vocab_size}; they must share one tokenizer"
-        )
 
 
 def kv_bytes_per_token(model: ModelConfig, tp_size: int, dtype_bytes: int) -> int:

@@ -1,5 +1,6 @@
 """Server flags: a frozen list, checked values, and a README that tells the truth."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,26 @@ def test_the_configuration_survives_the_environment(monkeypatch: pytest.MonkeyPa
 
 def test_a_verifier_folder_without_a_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no config\.json"):
-        FastTTSConfig(verifier_path=str(tmp_path)).check_paths()
+        FastTTSConfig(verifier_path=str(tmp_path)).check_verifier()
     with pytest.raises(ConfigError, match=r"has no config\.json"):
-        FastTTSConfig(verifier_path="./not/here").check_paths()
+        FastTTSConfig(verifier_path="./not/here").check_verifier()
+
+
+def checkpoint(folder: Path, architecture: str, vocab_size: int) -> str:
+    folder.mkdir()
+    config = {"architectures": [architecture], "vocab_size": vocab_size}
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def test_a_mismatched_verifier_is_refused_before_anything_boots(tmp_path: Path) -> None:
+    generator = checkpoint(tmp_path / "generator", "Qwen2ForCausalLM", 100)
+    verifier = checkpoint(tmp_path / "verifier", "Qwen2ForPrmModel", 100)
+    other = checkpoint(tmp_path / "other", "Qwen2ForPrmModel", 101)
+    FastTTSConfig(verifier_path=verifier).check_verifier(generator)
+    with pytest.raises(ConfigError, match="Qwen2ForCausalLM is no process reward model we know"):
+        FastTTSConfig(verifier_path=generator).check_verifier(generator)
+    with pytest.raises(ConfigError, match="has 101 entries, the generator's 100"):
+        FastTTSConfig(verifier_path=other).check_verifier(generator)
+    with pytest.raises(ConfigError, match="verifier-family magic is unknown; known are value-head"):
+        FastTTSConfig(verifier_path=verifier, verifier_family="magic").check_verifier(generator)

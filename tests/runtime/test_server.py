@@ -1,0 +1,184 @@
+"""The server as its users start it: a process of its own, spoken to over HTTP."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from fasttts_sglang import SearchResult
+from fasttts_sglang.models import tiny_task
+
+PROBLEM = tiny_task.problems(5, 1, "heldout")[0]
+SEARCH = {**tiny_task.SEARCH, "prompt": PROBLEM, "n": 4, "branch": 2}
+KEY = {"Authorization": "Bearer secret"}
+START = [sys.executable, "-W", "ignore", "-m", "fasttts_sglang.launch_server"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def url(tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    flags = ["--model-path", tiny["generator"], "--fasttts-verifier-path", tiny["verifier"]]
+    flags += ["--port", str(port), "--api-key", "secret", "--fasttts-max-width", "64"]
+    log = tmp_path_factory.mktemp("server") / "log"
+    with log.open("w") as out:
+        server = subprocess.Popen([*START, *flags], stdout=out, stderr=out, start_new_session=True)
+        try:
+            wait_until_up(url, server, log)
+            yield url
+            assert server.poll() is None, log.read_text()[-3000:]
+        finally:
+            server.terminate()
+            server.wait(60)
+    assert "leak" not in log.read_text()
+
+
+def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(240):
+        assert server.poll() is None, log.read_text()[-3000:]
+        try:
+            if requests.get(f"{url}/health_generate", headers=KEY, timeout=5).ok:
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(1)
+    pytest.fail(f"the server did not come up: {log.read_text()[-3000:]}")
+
+
+def search(url: str, headers: Any = KEY, **body: Any) -> requests.Response:
+    return requests.post(f"{url}/fasttts/search", json=body, headers=headers, timeout=120)
+
+
+def searches_in_flight(url: str) -> int:
+    count: int = requests.get(f"{url}/fasttts/status", headers=KEY, timeout=10).json()["searches"]
+    return count
+
+
+def test_a_search_and_the_same_again(url: str) -> None:
+    first, again = (SearchResult.from_dict(search(url, **SEARCH).json()) for _ in range(2))
+    assert first.candidates == again.candidates
+    assert first.best is not None
+    assert first.best.answer == first.answer
+
+
+def test_progress_is_streamed(url: str) -> None:
+    body = {**SEARCH, "stream": True}
+    with requests.post(f"{url}/fasttts/search", json=body, headers=KEY, stream=True) as reply:
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        events = [e.split("\n", 1) for e in reply.text.strip().split("\n\n")]
+    names = [name.removeprefix("event: ") for name, _ in events]
+    assert names == ["progress"] * (len(names) - 1) + ["result"]
+    result = json.loads(events[-1][1].removeprefix("data: "))
+    assert SearchResult.from_dict(result).usage.rounds == len(names)
+
+
+def test_messages_and_token_ids_are_prompts_too(url: str) -> None:
+    by_text = search(url, **SEARCH).json()
+    rest = {name: value for name, value in SEARCH.items() if name != "prompt"}
+    messages = [{"role": "user", "content": PROBLEM}]
+    by_messages = search(url, **rest, messages=messages).json()
+    assert by_messages["candidates"] == by_text["candidates"]
+    assert search(url, **rest, input_ids=[1, 20, 12, 21, 4]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"algorithm": "magic"}, "algorithm"),
+        ({"n": 0}, "n"),
+        ({"n": 3}, "n"),
+        ({"n": 128}, "n"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"beams": 3}, "beams"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": "1+" * 4000}, "prompt"),
+        ({"input_ids": [1]}, "prompt"),
+        ({"rid": 7}, "rid"),
+        ({"stream": "yes"}, "stream"),
+    ],
+)
+def test_a_bad_field_is_a_400_that_names_it(url: str, change: dict[str, Any], field: str) -> None:
+    reply = search(url, **{**SEARCH, **change})
+    assert reply.status_code == 400, reply.text
+    assert reply.json()["error"]["param"] == field
+    streamed = search(url, **{**SEARCH, **change, "stream": change.get("stream", True)})
+    assert streamed.status_code == 400
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b"null", b"[" * 5000])
+def test_any_body_is_answered(url: str, body: bytes) -> None:
+    reply = requests.post(f"{url}/fasttts/search", data=body, headers=KEY, timeout=30)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == "body"
+
+
+def test_the_api_key_covers_our_routes(url: str) -> None:
+    assert search(url, headers={}, **SEARCH).status_code == 401
+    assert requests.get(f"{url}/fasttts/status", timeout=10).status_code == 401
+
+
+def test_a_client_that_hangs_up_cancels_its_search(url: str) -> None:
+    body = {**SEARCH, "n": 64, "branch": 4, "stream": True}
+    with requests.post(f"{url}/fasttts/search", json=body, headers=KEY, stream=True) as reply:
+        next(reply.iter_content(8))
+        assert searches_in_flight(url) == 1
+    for _ in range(50):
+        if searches_in_flight(url) == 0:
+            break
+        time.sleep(0.1)
+    assert searches_in_flight(url) == 0
+    assert search(url, **SEARCH).status_code == 200
+
+
+def test_ordinary_routes_still_work(url: str) -> None:
+    chat = {"model": "default", "messages": [{"role": "user", "content": PROBLEM}]}
+    reply = requests.post(f"{url}/v1/chat/completions", json=chat, headers=KEY, timeout=60)
+    assert reply.json()["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--fasttts-verifer-path", "x"], "did you mean --fasttts-verifier-path?"),
+        (["--fasttts-max-width", "0"], "--fasttts-max-width: it must be in [1, 4096], got 0"),
+        (["--fasttts-verifier-path", "/no/such"], "/no/such has no config.json"),
+    ],
+)
+def test_a_wrong_flag_stops_the_server_at_once(
+    tiny: dict[str, str], flags: list[str], message: str
+) -> None:
+    command = [*START, "--model-path", tiny["generator"], *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_weights_that_are_no_reward_model_stop_the_server(
+    tiny: dict[str, str], tmp_path: Path
+) -> None:
+    """The config promises a reward model, the weights have no head."""
+    for name in os.listdir(tiny["generator"]):
+        (tmp_path / name).write_bytes((Path(tiny["generator"]) / name).read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["architectures"] = ["Qwen2ForPrmModel"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    flags = ["--model-path", tiny["generator"], "--fasttts-verifier-path", str(tmp_path)]
+    command = [*START, *flags, "--port", str(free_port())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode != 0
+    assert "has no v_head.summary.*: it is not a reward model" in done.stderr + done.stdout
