@@ -26,8 +26,6 @@ def export(
         "pad_token_id": tokens.PAD,
         "do_sample": True,
         "temperature": temperature,
-        "top_p": 1.0,
-        "top_k": 0,
     }
     _write_json(folder / "generator" / "generation_config.json", sampling)
 

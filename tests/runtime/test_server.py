@@ -147,6 +147,7 @@ def test_a_client_that_hangs_up_cancels_its_search(url: str) -> None:
 def test_ordinary_routes_still_work(url: str) -> None:
     chat = {"model": "default", "messages": [{"role": "user", "content": PROBLEM}]}
     reply = requests.post(f"{url}/v1/chat/completions", json=chat, headers=KEY, timeout=60)
+    assert reply.ok, reply.text
     assert reply.json()["choices"][0]["message"]["content"]
 
 
