@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Self
 from . import fields as declared
 from .errors import ConfigError
 from .fields import option
+from .search.replay import ReplaySpec
 from .verifier.families import family_for
 
 ENV = "FASTTTS_CONFIG"
@@ -50,12 +51,17 @@ class FastTTSConfig:
     score_cache_entries: int = option(
         1_000_000, "Step scores remembered across searches.", ge=1, le=1 << 40
     )
+    replay: str = option(
+        "", "Benchmarks only: step lengths and scores are drawn from this distribution (JSON)."
+    )
 
     def __post_init__(self) -> None:
         hints = declared.types(type(self))
         for entry in fields(self):
             if text := declared.problem(entry, hints[entry.name], getattr(self, entry.name)):
                 raise ConfigError(f"{flag_name(entry.name)}: {text}")
+        if self.replay:
+            ReplaySpec.from_json(self.replay)
 
     def check_verifier(self, model_path: str | None = None) -> None:
         """Look at the checkpoints' configs, which takes no time, before SGLang boots.

@@ -66,6 +66,10 @@ def solve(
         print()
     else:
         show(result, problem)
+        if demo:
+            right = str(tiny_task.true_answer(problem))
+            verdict = "right" if result.answer == right else f"wrong, it is {right}"
+            Console().print(f"checked: {verdict}", style="dim")
     return 0 if result.answer is not None else 1
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import SearchFailed
 from ..search.core import Expand, Finish, Node, Path, Round, Search
 from ..search.params import SearchParams
+from ..search.replay import Replay
 from ..search.seeds import child_seed
 from ..telemetry.events import Progress
 from ..verifier.score_cache import ScoreCache
@@ -26,7 +27,7 @@ class Row:
     search: "ActiveSearch"
     branch: Branch
     prefix: array  # type: ignore[type-arg]  # prompt and parent's tokens, shared by siblings
-    steps_left: int | None  # None: decode to the end of the answer
+    steps_left: int | None  # None: decode to the end of the answer; 0: only prefill
 
     @property
     def to_the_end(self) -> bool:
@@ -35,7 +36,11 @@ class Row:
     @property
     def max_new_tokens(self) -> int:
         """What this row may decode before it must stop."""
+        if self.steps_left == 0:
+            return 1  # SGLang has no request without a token; nobody reads it
         left = self.search.budget - len(self.branch.ids)
+        if self.search.replay is not None:
+            return min(left, self.search.replay.step_tokens(self.branch.path))
         if self.to_the_end:
             return left
         params = self.search.params
@@ -57,6 +62,7 @@ class ActiveSearch:
         steps: StepEnds,
         budget: int,
         verifier_prompt: Sequence[int],
+        replay: Replay | None = None,
     ) -> None:
         self.runner = runner  # the SearchRunner that drives this search
         self.message = message
@@ -73,6 +79,7 @@ class ActiveSearch:
             "children": 0,
         }
         self.timing = {"verifier_s": 0.0}
+        self.replay = replay
         self._search = search
         self._steps = steps
         self._prompt = array("q", message.prompt_ids)
@@ -92,7 +99,7 @@ class ActiveSearch:
 
     def prompt_row(self) -> Row:
         """A row that only brings the prompt's KV into the radix cache."""
-        return Row(self, root(self.params.seed), self._prompt, 1)
+        return Row(self, root(self.params.seed), self._prompt, 0)
 
     def prompt_job(self) -> ScoreJob:
         """The same for the verifier."""
@@ -126,7 +133,7 @@ class ActiveSearch:
         branch.ends += self._steps.split(branch.ids, begin) if row.to_the_end else [len(branch.ids)]
         last = branch.ends[-2] if len(branch.ends) > 1 else 0
         full = len(branch.ids) >= self.budget
-        branch.finish = self._steps.finish(branch.ids, last, full=full)
+        branch.finish = self._finish(branch, last, full=full)
         if row.steps_left is not None and row.steps_left > 1 and branch.finish is Finish.STOP:
             row.steps_left -= 1
             row.prefix = self._prompt + branch.ids
@@ -134,6 +141,11 @@ class ActiveSearch:
         self._children.append(branch)
         self._pending -= 1
         return False
+
+    def _finish(self, branch: Branch, begin: int, *, full: bool) -> Finish:
+        if self.replay is None:
+            return self._steps.finish(branch.ids, begin, full=full)
+        return Finish.LENGTH if full else self.replay.finish(branch.path)
 
     def jobs(self) -> list[ScoreJob]:
         """What must be scored to decide the round."""
@@ -165,7 +177,8 @@ class ActiveSearch:
         for branch, job in zip(self._children, self._jobs, strict=bool(self._jobs)):
             if not all(map(math.isfinite, job.scores)):
                 raise SearchFailed(f"the verifier returned {job.scores} for path {branch.path}")
-            branch.scores += job.scores
+            replayed = self.replay and [self.replay.score(branch.path)]
+            branch.scores += replayed or job.scores
             self.usage["verifier_tokens"] += job.computed
             self.usage["verifier_cached_tokens"] += job.cached
         branches = {branch.path: branch for branch in self._children}

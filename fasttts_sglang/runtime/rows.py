@@ -92,12 +92,14 @@ class RowFactory:
         template: SamplingParams | None = search.sampling.get(row.to_the_end)
         if template is None:
             wanted = search.params
+            free = row.to_the_end or search.replay is not None
             template = SamplingParams(
                 temperature=wanted.temperature,
                 top_p=wanted.top_p,
                 top_k=wanted.top_k,
-                stop=None if row.to_the_end else list(wanted.stop),
-                stop_token_ids=None if row.to_the_end else list(wanted.stop_token_ids),
+                stop=None if free else list(wanted.stop),
+                stop_token_ids=None if free else list(wanted.stop_token_ids),
+                ignore_eos=search.replay is not None,
             )
             template.normalize(self._scheduler.tokenizer)
             search.sampling[row.to_the_end] = template

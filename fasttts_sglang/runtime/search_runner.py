@@ -18,6 +18,7 @@ from ..errors import BadRequest, FastTTSError, SearchFailed
 from ..search.algorithms import make
 from ..search.core import Round, resume, start
 from ..search.params import SearchParams
+from ..search.replay import Replay, ReplaySpec
 from .active_search import ActiveSearch, Row
 from .messages import SearchDone, SearchMessage, SearchProgress
 from .rows import RowFactory
@@ -125,6 +126,11 @@ class SearchRunner:
                 f"{params.algorithm!r} with selection {params.selection!r} needs a verifier,"
                 " and the server was started without --fasttts-verifier-path",
             )
+        replay = None
+        if self._config.replay:
+            if params.algorithm == "best_of_n":
+                raise BadRequest("algorithm", "best_of_n has no steps that could be replayed")
+            replay = Replay(ReplaySpec.from_json(self._config.replay), params.seed)
         scheduler = self._scheduler
         verifier_prompt = message.verifier_prompt_ids or message.prompt_ids
         budget = self._rows.path_budget(len(message.prompt_ids), params.max_tokens)
@@ -137,7 +143,9 @@ class SearchRunner:
             params.step_tokens,
             self._rows.eos_token_ids,
         )
-        return ActiveSearch(self, message, params, make(params), steps, budget, verifier_prompt)
+        return ActiveSearch(
+            self, message, params, make(params), steps, budget, verifier_prompt, replay
+        )
 
     def _begin(self, search: ActiveSearch) -> None:
         """Prefill the prompt once in both models; the first round then hits the caches."""
