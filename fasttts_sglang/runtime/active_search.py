@@ -4,7 +4,7 @@ import math
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import SearchFailed
@@ -28,6 +28,10 @@ class Row:
     branch: Branch
     prefix: array  # type: ignore[type-arg]  # prompt and parent's tokens, shared by siblings
     steps_left: int | None  # None: decode to the end of the answer; 0: only prefill
+    begin: int = field(init=False)  # length of the first prefix
+
+    def __post_init__(self) -> None:
+        self.begin = len(self.prefix)
 
     @property
     def to_the_end(self) -> bool:
@@ -77,6 +81,7 @@ class ActiveSearch:
             "verifier_cached_tokens": 0,
             "rounds": 0,
             "children": 0,
+            "slot_tokens": 0,
         }
         self.timing = {"verifier_s": 0.0}
         self.replay = replay
@@ -89,6 +94,7 @@ class ActiveSearch:
         self._kept: dict[Path, Branch] = {(): root(params.seed)}  # what a round may still expand
         self._children: list[Branch] = []  # of this round, complete
         self._jobs: list[ScoreJob] = []  # one per child, in the same order
+        self._longest = 0  # tokens decoded by the slowest row of this round
         self._pending = 1  # rows still decoding; the first is the prompt's
         self._began = time.perf_counter()
 
@@ -138,6 +144,8 @@ class ActiveSearch:
             row.steps_left -= 1
             row.prefix = self._prompt + branch.ids
             return True
+        branch.complete_s = time.perf_counter() - self._began
+        self._longest = max(self._longest, len(row.prefix) + len(new_ids) - row.begin)
         self._children.append(branch)
         self._pending -= 1
         return False
@@ -181,6 +189,8 @@ class ActiveSearch:
             branch.scores += replayed or job.scores
             self.usage["verifier_tokens"] += job.computed
             self.usage["verifier_cached_tokens"] += job.cached
+        self.usage["slot_tokens"] += self._longest * len(self._children)
+        self._longest = 0
         branches = {branch.path: branch for branch in self._children}
         survivors = self._round.decide([branch.node() for branch in self._children])
         self._kept.update((node.path, branches[node.path]) for node in survivors)

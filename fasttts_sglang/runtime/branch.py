@@ -18,6 +18,7 @@ class Branch:
     scores: list[float] = field(default_factory=list)  # of the first len(scores) steps
     keys: list[bytes] = field(default_factory=list)  # score-cache key per step
     finish: Finish = Finish.STOP
+    complete_s: float | None = None  # seconds into the search when its last token was there
 
     def node(self) -> Node:
         """The algorithm's view: no tokens."""
@@ -42,6 +43,7 @@ class Branch:
             "ends": self.ends,
             "scores": self.scores,
             "finish": self.finish.value,
+            "complete_s": self.complete_s,
         }
 
 

@@ -179,4 +179,5 @@ class SearchClient:
             finish=Finish(raw["finish"]),
             answer=extract(text, params.answer),
             num_tokens=len(ids),
+            complete_s=raw["complete_s"],
         )

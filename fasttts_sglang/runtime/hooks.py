@@ -1,10 +1,11 @@
 """Every SGLang internal we touch, in one table per process role."""
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
-from ..config import FastTTSConfig
+from ..config import ENV, FastTTSConfig
 from . import seeded_sampling
 from .hook import Hook, HookType
 
@@ -99,6 +100,8 @@ def flush_verifier(flushed: bool, scheduler: Any, *_: Any, **__: Any) -> None:
 
 def route_replies(_none: None, manager: Any) -> None:
     """AFTER TokenizerManager.init_request_dispatcher: deliver results to waiting clients."""
+    if ENV not in os.environ:  # a stock engine, in a process that has started one of ours
+        return
     from sglang.utils import TypeBasedDispatcher
 
     from .client import SearchClient

@@ -27,6 +27,7 @@ class Candidate:
     finish: Finish
     answer: str | None
     num_tokens: int
+    complete_s: float | None = None  # seconds into the search when its last token was there
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Usage:
     verifier_cached_tokens: int  # not run, because their KV was there
     rounds: int
     children: int  # rows decoded
+    slot_tokens: int  # what its decode slots could have decoded until each round's slowest row
 
 
 @dataclass(frozen=True, slots=True)

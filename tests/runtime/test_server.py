@@ -70,7 +70,8 @@ def searches_in_flight(url: str) -> int:
 
 def test_a_search_and_the_same_again(url: str) -> None:
     first, again = (SearchResult.from_dict(search(url, **SEARCH).json()) for _ in range(2))
-    assert first.candidates == again.candidates
+    assert [c.text for c in first.candidates] == [c.text for c in again.candidates]
+    assert [c.path for c in first.candidates] == [c.path for c in again.candidates]
     assert first.best is not None
     assert first.best.answer == first.answer
 
@@ -91,7 +92,8 @@ def test_messages_and_token_ids_are_prompts_too(url: str) -> None:
     rest = {name: value for name, value in SEARCH.items() if name != "prompt"}
     messages = [{"role": "user", "content": PROBLEM}]
     by_messages = search(url, **rest, messages=messages).json()
-    assert by_messages["candidates"] == by_text["candidates"]
+    texts = [[c["text"] for c in result["candidates"]] for result in (by_text, by_messages)]
+    assert texts[0] == texts[1]
     assert search(url, **rest, input_ids=[1, 20, 12, 21, 4]).status_code == 200
 
 

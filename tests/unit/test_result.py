@@ -11,7 +11,7 @@ def test_round_trip() -> None:
     steps = (Step("1+1=2\n\n", (6, 7), 0.5), Step("answer:2", (8,), None))
     best = Candidate((0, 1), "1+1=2\n\nanswer:2", steps, 0.5, Finish.EOS, "2", 3)
     cut = Candidate((3,), "1+", (), None, Finish.LENGTH, None, 0)
-    usage = Usage(4, 30, 20, 10, 2, 8)
+    usage = Usage(4, 30, 20, 10, 2, 8, 40)
     for chosen in (best, None):
         result = SearchResult("id", "2", chosen, (best, cut), {"2": 1.0}, usage, {"total_s": 0.1})
         assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result

@@ -17,6 +17,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+from ...config import ENV
+
 _SKIP = "SGLANG_DISABLED_MODEL_ARCHS"
 _PRELOAD = "fasttts_sglang.runtime.cpu.preload"
 
@@ -52,7 +54,8 @@ def start_importing() -> None:
 
 def fork_children(_none: None, *_: Any) -> None:
     """AFTER engine._set_envs_and_config, which chose to spawn."""
-    multiprocessing.set_start_method("forkserver", force=True)
+    if ENV in os.environ:  # else a stock engine, in a process that has started one of ours
+        multiprocessing.set_start_method("forkserver", force=True)
 
 
 def relay_quit() -> None:

@@ -1,0 +1,83 @@
+"""fasttts-bench: replayed searches on stock SGLang and on ours, side by side.
+
+python -m benchmarks --quick            # toy shapes on a CPU, under three minutes
+python -m benchmarks --gpu --widths 64  # 1.5B + 1.5B on a GPU, ample memory
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+# the two systems run in one process and need different model classes
+os.environ.setdefault("SGLANG_DISABLED_MODEL_ARCHS", "")
+
+from .compare import Setting, compare
+from .environment import describe
+from .measures import Measures, table
+
+QUICK = Setting(
+    generator="toy",
+    verifier="toy",
+    spec='{"mean_tokens": 16, "min_steps": 3, "max_steps": 5}',
+    prompt_tokens=40,
+    stock_args={"max_total_tokens": 40_000},
+    our_args={"max_total_tokens": 40_000},
+)
+GPU_ARGS = {"attention_backend": "triton", "disable_prefill_cuda_graph": True}
+GPU = Setting(
+    generator="1.5b",
+    verifier="1.5b",
+    spec="{}",
+    prompt_tokens=200,
+    stock_args={
+        **GPU_ARGS,
+        "generator_args": {"mem_fraction_static": 0.45},
+        "verifier_args": {"mem_fraction_static": 0.8},
+    },
+    our_args={**GPU_ARGS, "max_total_tokens": 600_000},
+)
+
+
+def main() -> None:
+    """Measure; print one JSON line per search as it is done, and a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    size = parser.add_mutually_exclusive_group(required=True)
+    size.add_argument("--quick", action="store_true", help="toy shapes on a CPU")
+    size.add_argument("--gpu", action="store_true", help="real shapes on a GPU")
+    parser.add_argument("--widths", type=int, nargs="+")
+    parser.add_argument("--seeds", type=int, default=5, help="searches per width and system")
+    parser.add_argument("--out", type=Path, help="write the report here")
+    args = parser.parse_args()
+    setting = QUICK if args.quick else GPU
+    widths = args.widths or ([4, 16] if args.quick else [8, 64, 256])
+    rows: list[Measures] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for row in compare(setting, widths, range(1, args.seeds + 1), Path(folder)):
+            print(json.dumps(row.to_dict()), flush=True)
+            rows.append(row)
+    text = report(setting, rows)
+    print(text)
+    if args.out:
+        args.out.write_text(text)
+    sys.stdout.flush()
+    os._exit(0)  # engines of one process take each other down when they shut down in turn
+
+
+def report(setting: Setting, rows: list[Measures]) -> str:
+    """The whole page."""
+    env = describe()
+    versions = ", ".join(f"{name} {env[name]}" for name in env if name not in ("command", "device"))
+    record = {"environment": env, "setting": repr(setting), "rows": [row.to_dict() for row in rows]}
+    return (
+        f"# Replay: {setting.generator} + {setting.verifier}\n\n    {env['command']}\n\n"
+        f"{env['device']}; {versions}. Median (range) over seeds; the systems alternate, caches are"
+        f" cold, both return the same candidates.\n\n{table(rows)}\n\n"
+        f"```json\n{json.dumps(record)}\n```\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a user can do today with stock SGLang."""

@@ -1,0 +1,177 @@
+"""Runs replayed searches on stock SGLang and on ours, in turn, and measures both alike."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fasttts_sglang import FastTTSConfig, FastTTSEngine, SearchParams, SearchResult
+from fasttts_sglang.search.replay import Replay, ReplaySpec
+
+from . import shapes
+from .baselines.stock import Outcome, StockPair
+from .measures import Measures, goodput, limit_s, useful_tokens
+
+BRANCH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One comparison: models, workload and engine arguments."""
+
+    generator: str  # a shape
+    verifier: str
+    spec: str  # a ReplaySpec as JSON
+    prompt_tokens: int
+    stock_args: dict[str, Any] = field(default_factory=dict)
+    our_args: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)  # FastTTSConfig fields
+
+
+class Stock:
+    """The baseline."""
+
+    name = "stock"
+
+    def __init__(self, setting: Setting, folder: Path) -> None:
+        generator = shapes.write(folder, setting.generator, shapes.GENERATOR)
+        verifier = shapes.write(folder, setting.verifier, shapes.STOCK_VERIFIER)
+        spec = ReplaySpec.from_json(setting.spec)
+        args = {"load_format": "dummy", **setting.stock_args}
+        self.pair = StockPair(generator, verifier, spec=spec, **args)
+
+    def search(self, prompt: list[int], params: SearchParams) -> tuple[Outcome, float]:
+        """One search and the seconds its caller waited."""
+        began = time.perf_counter()
+        return self.pair.search(prompt, params), time.perf_counter() - began
+
+
+class Ours:
+    """The candidate."""
+
+    name = "fasttts"
+
+    def __init__(self, setting: Setting, folder: Path) -> None:
+        generator = shapes.write(folder, setting.generator, shapes.GENERATOR)
+        verifier = shapes.write(folder, setting.verifier, shapes.VERIFIER)
+        config = FastTTSConfig(replay=setting.spec, **setting.config)
+        args = {"load_format": "dummy", "skip_tokenizer_init": True, **setting.our_args}
+        self.engine = FastTTSEngine(generator, verifier, config=config, **args)
+
+    def search(self, prompt: list[int], params: SearchParams) -> tuple[SearchResult, float]:
+        """One search and the seconds its caller waited."""
+        began = time.perf_counter()
+        result = self.engine._run(self.engine.async_search(prompt, params))
+        return result, time.perf_counter() - began
+
+    def step_s(self, rows: int, prompt: int) -> float:
+        """Seconds of one decode step with `rows` rows."""
+
+        def run(tokens: int) -> float:
+            prompts = [[5 + (7 * i + j) % 900 for j in range(prompt)] for i in range(rows)]
+            params = {"max_new_tokens": tokens, "ignore_eos": True, "temperature": 1.0}
+            began = time.perf_counter()
+            self.engine.generate(input_ids=prompts, sampling_params=params)
+            return time.perf_counter() - began
+
+        run(4)
+        return (run(64) - run(16)) / 48
+
+
+def compare(
+    setting: Setting, widths: Sequence[int], seeds: Sequence[int], folder: Path
+) -> Iterator[Measures]:
+    """Measure every width and seed on both systems, alternating; check that they agree.
+
+    Raises:
+        AssertionError: The two systems returned different candidates, so the comparison is void.
+    """
+    ours, stock = Ours(setting, folder), Stock(setting, folder)
+    steps = {n: ours.step_s(n, setting.prompt_tokens) for n in widths}
+    spec = ReplaySpec.from_json(setting.spec)
+    peak = max(n / step for n, step in steps.items())
+    for n in widths:
+        for order, seed in enumerate([seeds[0], *seeds]):
+            prompt = [5 + (seed * 31 + i) % 900 for i in range(setting.prompt_tokens)]
+            params = SearchParams(n=n, branch=BRANCH, seed=seed, temperature=1.0, stop=())
+            pair = (stock, ours) if order % 2 else (ours, stock)
+            found: dict[str, tuple[Any, float]] = {}
+            for system in pair:
+                system_flush(system)
+                found[system.name] = system.search(prompt, params)
+            rows = [
+                of_stock(*found["stock"], n, seed, spec, steps[n], peak),
+                of_ours(*found["fasttts"], n, seed, steps[n], peak),
+            ]
+            theirs = [node.path for node in found["stock"][0].candidates]
+            assert theirs == [c.path for c in found["fasttts"][0].candidates], (n, seed)
+            if order:  # the first warms both systems up
+                yield from rows
+
+
+def system_flush(system: Stock | Ours) -> None:
+    """Start every search with cold caches."""
+    (system.pair if isinstance(system, Stock) else system.engine).flush_cache()
+
+
+def of_stock(
+    outcome: Outcome, seconds: float, n: int, seed: int, spec: ReplaySpec, step: float, peak: float
+) -> Measures:
+    """What the baseline's client loop tells."""
+    replay = Replay(spec, seed)
+    paths = [
+        (node.path, [replay.step_tokens(node.path[: i + 1]) for i in range(len(node.path))])
+        for node in outcome.candidates
+    ]
+    tokens = [node.num_tokens for node in outcome.candidates]
+    limit = limit_s(max(tokens, default=0), step, outcome.completion_tokens, peak)
+    return Measures(
+        system="stock",
+        n=n,
+        seed=seed,
+        latency_s=seconds,
+        generator_s=outcome.generator_s,
+        verifier_s=outcome.verifier_s,
+        completion_tokens=outcome.completion_tokens,
+        rounds=outcome.rounds,
+        slot_use=outcome.completion_tokens / outcome.slot_tokens,
+        goodput=goodput(tokens, [outcome.complete_s[node.path] for node in outcome.candidates]),
+        useful_tokens_per_s=useful_tokens(paths) / seconds,
+        verifier_tokens=None,
+        verifier_cached_tokens=None,
+        limit_s=limit,
+        x_of_limit=seconds / limit,
+    )
+
+
+def of_ours(
+    result: SearchResult,
+    seconds: float,
+    n: int,
+    seed: int,
+    step: float,
+    peak: float,
+) -> Measures:
+    """What our result tells."""
+    usage, verifier_s = result.usage, result.timing["verifier_s"]
+    paths = [(c.path, [len(s.token_ids) for s in c.steps]) for c in result.candidates]
+    tokens = [c.num_tokens for c in result.candidates]
+    limit = limit_s(max(tokens, default=0), step, usage.completion_tokens, peak)
+    return Measures(
+        system="fasttts",
+        n=n,
+        seed=seed,
+        latency_s=seconds,
+        generator_s=result.timing["total_s"] - verifier_s,
+        verifier_s=verifier_s,
+        completion_tokens=usage.completion_tokens,
+        rounds=usage.rounds,
+        slot_use=usage.completion_tokens / usage.slot_tokens,
+        goodput=goodput(tokens, [c.complete_s for c in result.candidates if c.complete_s]),
+        useful_tokens_per_s=useful_tokens(paths) / seconds,
+        verifier_tokens=usage.verifier_tokens,
+        verifier_cached_tokens=usage.verifier_cached_tokens,
+        limit_s=limit,
+        x_of_limit=seconds / limit,
+    )
