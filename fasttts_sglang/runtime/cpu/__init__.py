@@ -62,4 +62,5 @@ def server_args() -> dict[str, Any]:
         "sampling_backend": "pytorch",
         "dtype": "float32",
         "max_total_tokens": 60_000,
+        "sleep_on_idle": True,  # an idle scheduler otherwise keeps a whole core busy
     }
