@@ -14,6 +14,7 @@ from pathlib import Path
 # the two systems run in one process and need different model classes
 os.environ.setdefault("SGLANG_DISABLED_MODEL_ARCHS", "")
 
+from . import plots
 from .compare import Setting, compare
 from .environment import describe
 from .measures import Measures, table
@@ -26,7 +27,11 @@ QUICK = Setting(
     stock_args={"max_total_tokens": 40_000},
     our_args={"max_total_tokens": 40_000},
 )
-GPU_ARGS = {"attention_backend": "triton", "disable_prefill_cuda_graph": True}
+GPU_ARGS = {
+    "attention_backend": "triton",
+    "disable_prefill_cuda_graph": True,
+    "cuda_graph_max_bs_decode": 256,
+}
 GPU = Setting(
     generator="1.5b",
     verifier="1.5b",
@@ -49,7 +54,7 @@ def main() -> None:
     size.add_argument("--gpu", action="store_true", help="real shapes on a GPU")
     parser.add_argument("--widths", type=int, nargs="+")
     parser.add_argument("--seeds", type=int, default=5, help="searches per width and system")
-    parser.add_argument("--out", type=Path, help="write the report here")
+    parser.add_argument("--out", type=Path, help="write the report here, and a plot beside it")
     args = parser.parse_args()
     setting = QUICK if args.quick else GPU
     widths = args.widths or ([4, 16] if args.quick else [8, 64, 256])
@@ -62,8 +67,17 @@ def main() -> None:
     print(text)
     if args.out:
         args.out.write_text(text)
+        plot(rows, args.out.with_suffix(".png"))
     sys.stdout.flush()
     os._exit(0)  # engines of one process take each other down when they shut down in turn
+
+
+def plot(rows: list[Measures], path: Path) -> None:
+    """Write the picture beside the report, if matplotlib is there."""
+    try:
+        plots.over_width(rows, path)
+    except ImportError:
+        print(f"{path} not drawn: matplotlib is missing; install the extra `bench`")
 
 
 def report(setting: Setting, rows: list[Measures]) -> str:

@@ -34,4 +34,5 @@ def test_same_tokens_with_and_without_the_plugin() -> None:
 
 @pytest.mark.gpu
 def test_same_tokens_with_and_without_the_plugin_on_a_gpu() -> None:
-    compare({"attention_backend": "triton", "disable_prefill_cuda_graph": True})
+    graphs = {"disable_prefill_cuda_graph": True, "cuda_graph_max_bs_decode": 16}
+    compare({"attention_backend": "triton", **graphs})
