@@ -6,13 +6,13 @@ python -m benchmarks --gpu --widths 64  # 1.5B + 1.5B on a GPU, ample memory
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
+import time
+from dataclasses import fields
 from pathlib import Path
-
-# the two systems run in one process and need different model classes
-os.environ.setdefault("SGLANG_DISABLED_MODEL_ARCHS", "")
 
 from . import plots
 from .compare import Setting, compare
@@ -48,6 +48,8 @@ GPU = Setting(
 
 def main() -> None:
     """Measure; print one JSON line per search as it is done, and a table."""
+    # the two systems run in one process and need different model classes
+    os.environ.setdefault("SGLANG_DISABLED_MODEL_ARCHS", "")
     parser = argparse.ArgumentParser(description=__doc__)
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--quick", action="store_true", help="toy shapes on a CPU")
@@ -55,14 +57,31 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+")
     parser.add_argument("--seeds", type=int, default=5, help="searches per width and system")
     parser.add_argument("--out", type=Path, help="write the report here, and a plot beside it")
+    parser.add_argument("--log", type=Path, help="append every search here; go on where it ends")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
+    parser.add_argument("--kv-gib", type=float, help="KV budget of both models; default: ample")
+    parser.add_argument(
+        "--stock-share", type=float, default=0.5, help="the verifier's part, set by the user"
+    )
+    parser.add_argument("--our-share", type=float, default=0.3, help="its part with us")
     args = parser.parse_args()
+    deadline = time.monotonic() + args.minutes * 60
     setting = QUICK if args.quick else GPU
+    if args.kv_gib is not None:
+        setting = setting.with_budget(args.kv_gib, args.stock_share, args.our_share)
     widths = args.widths or ([4, 16] if args.quick else [8, 64, 256])
-    rows: list[Measures] = []
+    rows = read_log(args.log)
+    done = {(row.n, row.seed) for row in rows}
+    seeds = range(1, args.seeds + 1)
     with tempfile.TemporaryDirectory() as folder:
-        for row in compare(setting, widths, range(1, args.seeds + 1), Path(folder)):
-            print(json.dumps(row.to_dict()), flush=True)
+        found = compare(setting, widths, seeds, Path(folder), done=done, deadline=deadline)
+        for row in found:
+            line = json.dumps(row.to_dict())
+            print(line, flush=True)
             rows.append(row)
+            if args.log:
+                with args.log.open("a") as log:
+                    log.write(line + "\n")
     text = report(setting, rows)
     print(text)
     if args.out:
@@ -70,6 +89,15 @@ def main() -> None:
         plot(rows, args.out.with_suffix(".png"))
     sys.stdout.flush()
     os._exit(0)  # engines of one process take each other down when they shut down in turn
+
+
+def read_log(path: Path | None) -> list[Measures]:
+    """Searches of an earlier run."""
+    if path is None or not path.exists():
+        return []
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    names = {field.name for field in fields(Measures)}
+    return [Measures(**{k: v for k, v in r.items() if k in names}) for r in records]
 
 
 def plot(rows: list[Measures], path: Path) -> None:

@@ -1,8 +1,9 @@
 """Runs replayed searches on stock SGLang and on ours, in turn, and measures both alike."""
 
+import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from fasttts_sglang.search.replay import Replay, ReplaySpec
 
 from . import shapes
 from .baselines.stock import Outcome, StockPair
+from .budget import split
 from .measures import Measures, goodput, limit_s, useful_tokens
 
 BRANCH = 4
@@ -27,6 +29,27 @@ class Setting:
     stock_args: dict[str, Any] = field(default_factory=dict)
     our_args: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)  # FastTTSConfig fields
+
+    def with_budget(self, kv_gib: float, stock_share: float, our_share: float) -> "Setting":
+        """The same with one KV budget for both models of each system.
+
+        Args:
+            kv_gib: GiB of KV cache, both models together.
+            stock_share, our_share: The verifier's part of it.
+        """
+        generator, verifier = split(self.generator, self.verifier, kv_gib, stock_share)
+        stock_args = {
+            **self.stock_args,
+            "generator_args": {"max_total_tokens": generator},
+            "verifier_args": {"max_total_tokens": verifier},
+        }
+        generator, verifier = split(self.generator, self.verifier, kv_gib, our_share)
+        return replace(
+            self,
+            stock_args=stock_args,
+            our_args={**self.our_args, "max_total_tokens": generator},
+            config={**self.config, "verifier_tokens": verifier},
+        )
 
 
 class Stock:
@@ -80,9 +103,20 @@ class Ours:
 
 
 def compare(
-    setting: Setting, widths: Sequence[int], seeds: Sequence[int], folder: Path
+    setting: Setting,
+    widths: Sequence[int],
+    seeds: Sequence[int],
+    folder: Path,
+    *,
+    done: Collection[tuple[int, int]] = (),
+    deadline: float = math.inf,
 ) -> Iterator[Measures]:
     """Measure every width and seed on both systems, alternating; check that they agree.
+
+    Args:
+        folder: Where the models' configs are written.
+        done: Pairs of n and seed that are measured already.
+        deadline: `time.monotonic()` after which no further search starts.
 
     Raises:
         AssertionError: The two systems returned different candidates, so the comparison is void.
@@ -92,7 +126,10 @@ def compare(
     spec = ReplaySpec.from_json(setting.spec)
     peak = max(n / step for n, step in steps.items())
     for n in widths:
-        for order, seed in enumerate([seeds[0], *seeds]):
+        left = [seed for seed in seeds if (n, seed) not in done]
+        for order, seed in enumerate([*left[:1], *left]):
+            if time.monotonic() > deadline:
+                return
             prompt = [5 + (seed * 31 + i) % 900 for i in range(setting.prompt_tokens)]
             params = SearchParams(n=n, branch=BRANCH, seed=seed, temperature=1.0, stop=())
             pair = (stock, ours) if order % 2 else (ours, stock)
