@@ -1,6 +1,6 @@
 """fasttts-bench: replayed searches on stock SGLang and on ours, side by side.
 
-python -m benchmarks --quick            # toy shapes on a CPU, under three minutes
+python -m benchmarks --quick            # the tiny pair on a CPU, under three minutes
 python -m benchmarks --gpu --widths 64  # 1.5B + 1.5B on a GPU, ample memory
 """
 
@@ -13,15 +13,16 @@ import tempfile
 import time
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from . import plots
-from .compare import Setting, compare
+from . import plots, real_task
+from .compare import Ours, Setting, Stock, compare
 from .environment import describe
 from .measures import Measures, table
 
 QUICK = Setting(
-    generator="toy",
-    verifier="toy",
+    generator="tiny",
+    verifier="tiny",
     spec='{"mean_tokens": 16, "min_steps": 3, "max_steps": 5}',
     prompt_tokens=40,
     stock_args={"max_total_tokens": 40_000},
@@ -52,13 +53,14 @@ def main() -> None:
     os.environ.setdefault("SGLANG_DISABLED_MODEL_ARCHS", "")
     parser = argparse.ArgumentParser(description=__doc__)
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--quick", action="store_true", help="toy shapes on a CPU")
+    size.add_argument("--quick", action="store_true", help="the tiny pair on a CPU")
     size.add_argument("--gpu", action="store_true", help="real shapes on a GPU")
     parser.add_argument("--widths", type=int, nargs="+")
     parser.add_argument("--seeds", type=int, default=5, help="searches per width and system")
     parser.add_argument("--out", type=Path, help="write the report here, and a plot beside it")
     parser.add_argument("--log", type=Path, help="append every search here; go on where it ends")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
+    parser.add_argument("--problems", type=int, default=4, help="of the real task, with --quick")
     parser.add_argument("--kv-gib", type=float, help="KV budget of both models; default: ample")
     parser.add_argument(
         "--stock-share", type=float, default=0.5, help="the verifier's part, set by the user"
@@ -74,7 +76,8 @@ def main() -> None:
     done = {(row.n, row.seed) for row in rows}
     seeds = range(1, args.seeds + 1)
     with tempfile.TemporaryDirectory() as folder:
-        found = compare(setting, widths, seeds, Path(folder), done=done, deadline=deadline)
+        stock, ours = Stock(setting, Path(folder)), Ours(setting, Path(folder))
+        found = compare(setting, stock, ours, widths, seeds, done=done, deadline=deadline)
         for row in found:
             line = json.dumps(row.to_dict())
             print(line, flush=True)
@@ -82,7 +85,8 @@ def main() -> None:
             if args.log:
                 with args.log.open("a") as log:
                     log.write(line + "\n")
-    text = report(setting, rows)
+        real = real_task.compare(stock, args.problems, setting) if args.quick else []
+    text = report(setting, rows, real)
     print(text)
     if args.out:
         args.out.write_text(text)
@@ -108,15 +112,16 @@ def plot(rows: list[Measures], path: Path) -> None:
         print(f"{path} not drawn: matplotlib is missing; install the extra `bench`")
 
 
-def report(setting: Setting, rows: list[Measures]) -> str:
+def report(setting: Setting, rows: list[Measures], real: list[dict[str, Any]]) -> str:
     """The whole page."""
     env = describe()
     versions = ", ".join(f"{name} {env[name]}" for name in env if name not in ("command", "device"))
-    record = {"environment": env, "setting": repr(setting), "rows": [row.to_dict() for row in rows]}
+    searches = [row.to_dict() for row in rows]
+    record = {"environment": env, "setting": repr(setting), "rows": searches, "real": real}
     return (
         f"# Replay: {setting.generator} + {setting.verifier}\n\n    {env['command']}\n\n"
         f"{env['device']}; {versions}. Median (range) over seeds; the systems alternate, caches are"
-        f" cold, both return the same candidates.\n\n{table(rows)}\n\n"
+        f" cold, both return the same candidates.\n\n{table(rows)}\n\n{real_task.table(real)}\n\n"
         f"```json\n{json.dumps(record)}\n```\n"
     )
 

@@ -11,7 +11,7 @@ from benchmarks.measures import Measures
 def test_quick_measures_both_systems_on_the_same_search() -> None:
     """It stops by itself if the baseline and we return different candidates."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "--quick"]
-    command += ["--seeds", "2", "--widths", "4", "16"]
+    command += ["--seeds", "2", "--widths", "4", "16", "--problems", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"system"')]
