@@ -136,6 +136,7 @@ def compare(
     spec = ReplaySpec.from_json(setting.spec)
     peak = max(n / step for n, step in steps.items())
     for n in widths:
+        machine = Machine(steps[n], peak)
         left = [seed for seed in seeds if (n, seed) not in done]
         for order, seed in enumerate([*(seed + _WARM_UP for seed in left[:1]), *left]):
             if time.monotonic() > deadline:
@@ -148,8 +149,8 @@ def compare(
                 flush(system)
                 found[system.name] = system.search(prompt, params)
             rows = [
-                of_stock(*found["stock"], n, seed, spec, steps[n], peak),
-                of_ours(*found["fasttts"], n, seed, steps[n], peak),
+                of_stock(*found["stock"], n, seed, spec, machine),
+                of_ours(*found["fasttts"], n, seed, machine),
             ]
             theirs = [node.path for node in found["stock"][0].candidates]
             assert theirs == [c.path for c in found["fasttts"][0].candidates], (n, seed)
@@ -162,8 +163,28 @@ def flush(system: Stock | Ours) -> None:
     (system.pair if isinstance(system, Stock) else system.engine).flush_cache()
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the limit of a search is computed from."""
+
+    step_s: float  # of one decode step at this search's batch
+    peak: float  # tokens per second, the best that was measured
+
+    def rates(
+        self, seconds: float, tokens: Sequence[int], completion_tokens: int, slot_tokens: int
+    ) -> dict[str, Any]:
+        """The measures that follow from a search's counts; `tokens` are of its candidates."""
+        limit = limit_s(max(tokens, default=0), self.step_s, completion_tokens, self.peak)
+        return {
+            "latency_s": seconds,
+            "slot_use": completion_tokens / slot_tokens,
+            "limit_s": limit,
+            "x_of_limit": seconds / limit,
+        }
+
+
 def of_stock(
-    outcome: Outcome, seconds: float, n: int, seed: int, spec: ReplaySpec, step: float, peak: float
+    outcome: Outcome, seconds: float, n: int, seed: int, spec: ReplaySpec, machine: Machine
 ) -> Measures:
     """What the baseline's client loop tells."""
     replay = Replay(spec, seed)
@@ -172,53 +193,38 @@ def of_stock(
         for node in outcome.candidates
     ]
     tokens = [node.num_tokens for node in outcome.candidates]
-    limit = limit_s(max(tokens, default=0), step, outcome.completion_tokens, peak)
     return Measures(
         system="stock",
         n=n,
         seed=seed,
-        latency_s=seconds,
         generator_s=outcome.generator_s,
         verifier_s=outcome.verifier_s,
         completion_tokens=outcome.completion_tokens,
         rounds=outcome.rounds,
-        slot_use=outcome.completion_tokens / outcome.slot_tokens,
         goodput=goodput(tokens, [outcome.complete_s[node.path] for node in outcome.candidates]),
         useful_tokens_per_s=useful_tokens(paths) / seconds,
         verifier_tokens=None,
         verifier_cached_tokens=None,
-        limit_s=limit,
-        x_of_limit=seconds / limit,
+        **machine.rates(seconds, tokens, outcome.completion_tokens, outcome.slot_tokens),
     )
 
 
-def of_ours(
-    result: SearchResult,
-    seconds: float,
-    n: int,
-    seed: int,
-    step: float,
-    peak: float,
-) -> Measures:
+def of_ours(result: SearchResult, seconds: float, n: int, seed: int, machine: Machine) -> Measures:
     """What our result tells."""
     usage, verifier_s = result.usage, result.timing["verifier_s"]
     paths = [(c.path, [len(s.token_ids) for s in c.steps]) for c in result.candidates]
     tokens = [c.num_tokens for c in result.candidates]
-    limit = limit_s(max(tokens, default=0), step, usage.completion_tokens, peak)
     return Measures(
         system="fasttts",
         n=n,
         seed=seed,
-        latency_s=seconds,
         generator_s=result.timing["total_s"] - verifier_s,
         verifier_s=verifier_s,
         completion_tokens=usage.completion_tokens,
         rounds=usage.rounds,
-        slot_use=usage.completion_tokens / usage.slot_tokens,
         goodput=goodput(tokens, [c.complete_s for c in result.candidates if c.complete_s]),
         useful_tokens_per_s=useful_tokens(paths) / seconds,
         verifier_tokens=usage.verifier_tokens,
         verifier_cached_tokens=usage.verifier_cached_tokens,
-        limit_s=limit,
-        x_of_limit=seconds / limit,
+        **machine.rates(seconds, tokens, usage.completion_tokens, usage.slot_tokens),
     )

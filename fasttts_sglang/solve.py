@@ -45,8 +45,10 @@ def solve(
         BadRequest, ConfigError: Bad input.
         SearchFailed: The search ended without a result.
     """
-    if demo:
-        problem = problem or tiny_task.problems(DEMO_SEED, 1, "heldout")[0]
+    truth = None  # known only of a bundled problem
+    if demo and not problem:
+        problem = tiny_task.problems(DEMO_SEED, 1, "heldout")[0]
+        truth = str(tiny_task.true_answer(problem))
     if not problem:
         raise BadRequest("problem", "is empty; give one, or --demo")
     if verifier and not model:
@@ -66,9 +68,8 @@ def solve(
         print()
     else:
         show(result, problem)
-        if demo:
-            right = str(tiny_task.true_answer(problem))
-            verdict = "right" if result.answer == right else f"wrong, it is {right}"
+        if truth is not None:
+            verdict = "right" if result.answer == truth else f"wrong, it is {truth}"
             Console().print(f"checked: {verdict}", style="dim")
     return 0 if result.answer is not None else 1
 

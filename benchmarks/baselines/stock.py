@@ -115,11 +115,6 @@ class StockPair:
         self._generator.flush_cache()
         self._verifier.flush_cache()
 
-    def shutdown(self) -> None:
-        """Stop both engines."""
-        self._generator.shutdown()
-        self._verifier.shutdown()
-
     def generate(self, prompts: list[list[int]], params: list[dict[str, Any]]) -> list[list[int]]:
         """One batched call; returns the new token ids of every prompt."""
         outputs = self._generator.generate(input_ids=prompts, sampling_params=params)

@@ -62,16 +62,13 @@ class Verifier(nn.Module):
         """Return the logits of the values, [rows, tokens], and of the next token, [.., vocabulary].
 
         For training. The next token is read two layers below the top, through the input embedding:
-        what a token should be must be known before it can be compared with what it is. Read at
-        the top instead, checking is learned several times slower.
+        what a token should be must be known before it can be compared with what it is. In a
+        small experiment checking was then learned about twice as fast as with the top.
         """
         layers = self.model(input_ids=ids, use_cache=False, output_hidden_states=True)
         below = self.model.norm(layers.hidden_states[-3])
         values = self.v_head(layers.last_hidden_state)
         return values, functional.linear(below, self.model.embed_tokens.weight)
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.v_head(self.model(input_ids=ids, use_cache=False).last_hidden_state)
 
 
 def round_weights(model: nn.Module) -> None:
