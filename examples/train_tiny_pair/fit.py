@@ -11,7 +11,6 @@ import tokens
 import torch
 from data import Example, batches, pad_right
 from network import Verifier
-from sampling import step_ends
 from torch import nn
 from torch.nn import functional
 from transformers import Qwen2ForCausalLM
@@ -191,16 +190,15 @@ class _Labels:
     """A padded batch of rollouts and what the losses need of it; all [rows, tokens]."""
 
     def __init__(self, rollouts: list[Rollout], device: torch.device) -> None:
-        ids = pad_right([r.ids for r in rollouts])
-        at = torch.arange(ids.shape[1])
-        right = at < torch.tensor([r.num_right for r in rollouts])[:, None]
-        response = at >= torch.tensor([r.prompt_len for r in rollouts])[:, None]
-        response &= ids != tokens.PAD
-        ends = torch.zeros_like(response)
-        for row, r in zip(ends, rollouts, strict=True):
-            row[step_ends(r.ids, r.prompt_len)] = True
-        self.ids = ids.to(device)
-        self.right = right.to(device)
-        self.ends = ends.to(device)
-        self.inside = (response & ~ends).to(device)
-        self.next_right = ids.masked_fill(~(response & right), _IGNORE)[:, 1:].to(device)
+        def column(numbers: list[int]) -> torch.Tensor:
+            return torch.tensor(numbers, device=device)[:, None]
+
+        self.ids = pad_right([r.ids for r in rollouts]).to(device)
+        at = torch.arange(self.ids.shape[1], device=device)
+        self.right = at < column([r.num_right for r in rollouts])
+        response = (at >= column([r.prompt_len for r in rollouts])) & (self.ids != tokens.PAD)
+        ends = (self.ids == tokens.STEP) | (self.ids == tokens.EOS)
+        ends |= at == column([len(r.ids) - 1 for r in rollouts])
+        self.ends = response & ends
+        self.inside = response & ~ends
+        self.next_right = self.ids.masked_fill(~(response & self.right), _IGNORE)[:, 1:]

@@ -1,6 +1,5 @@
 """Batched sampling from the generator, for the rollouts that the verifier learns from."""
 
-import numpy as np
 import tokens
 import torch
 from data import Example, pad_right
@@ -134,13 +133,3 @@ def sample_along(
     for i, new in zip(slipped, after, strict=True):
         result[i] += new
     return result
-
-
-def step_ends(row: bytes, start: int) -> np.ndarray:
-    """Return the positions in `row` of the last token of each step of the response."""
-    ids = np.frombuffer(row, dtype=np.uint8)
-    at = np.flatnonzero((ids == tokens.STEP) | (ids == tokens.EOS))
-    at = at[at >= start]
-    if len(row) > start and (len(at) == 0 or at[-1] != len(row) - 1):
-        at = np.append(at, len(row) - 1)
-    return at

@@ -27,7 +27,7 @@ STEP_END = "\n\n"
 # Search parameters that suit the bundled pair; its temperature is the one it was trained at.
 SEARCH: dict[str, Any] = {
     "temperature": 1.0,
-    "aggregation": "last",  # the verifier judges all steps up to here
+    "aggregation": "min",  # the verifier sees a slip when it happens, and later forgets it
     "max_step_tokens": 192,
     "max_steps": 16,
     "max_tokens": 700,

@@ -29,7 +29,6 @@ def solved(engine: FastTTSEngine) -> list[SearchResult]:
     return engine.search(PROBLEMS, BEAM)
 
 
-@pytest.mark.xfail(reason="the bundled verifier is undertrained: models/README.md")
 def test_beam_search_beats_the_mean_single_sample(
     engine: FastTTSEngine, solved: list[SearchResult]
 ) -> None:
