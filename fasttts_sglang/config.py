@@ -51,6 +51,11 @@ class FastTTSConfig:
     score_cache_entries: int = option(
         1_000_000, "Step scores remembered across searches.", ge=1, le=1 << 40
     )
+    speculation: str = option(
+        "full",
+        "What idle slots decode ahead of need; no result depends on it.",
+        choices=("off", "paper", "full"),
+    )
     replay: str = option(
         "", "Benchmarks only: step lengths and scores are drawn from this distribution (JSON)."
     )

@@ -2,51 +2,65 @@
 
 from array import array
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..search.core import Finish, Node, Path
+from ..scheduling.tree import Step
+from ..search.core import Finish, Path
+
+if TYPE_CHECKING:
+    from .row import Row
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Branch:
     """A path of the search tree, as token ids. Grows from its parent's by one child row."""
 
-    path: Path
+    step: Step
     seed: int
     ids: array  # type: ignore[type-arg]  # response token ids from the root, int64
     ends: list[int] = field(default_factory=list)  # end of each step within `ids`
     scores: list[float] = field(default_factory=list)  # of the first len(scores) steps
     keys: list[bytes] = field(default_factory=list)  # score-cache key per step
-    finish: Finish = Finish.STOP
     complete_s: float | None = None  # seconds into the search when its last token was there
+    row: "Row | None" = None  # what decodes it
+    partial: array | None = None  # type: ignore[type-arg]  # tokens of a row that was ended early
+    scoring_failed: bool = False  # not finite; matters only if the node is asked for
+    begun_ahead: int = 0  # rounds between the one that ran and the one it belongs to
+    parent_len: int = 0  # response tokens of its parent
 
-    def node(self) -> Node:
-        """The algorithm's view: no tokens."""
-        return Node(self.path, tuple(self.scores), len(self.ids), self.finish)
+    @property
+    def path(self) -> Path:
+        return self.step.path
 
-    def child(self, index: int, seed: int) -> "Branch":
+    @property
+    def num_own(self) -> int:
+        """Tokens decoded for this node so far, its parent's not counted."""
+        if self.step.complete:
+            return len(self.ids) - self.parent_len
+        if self.row is not None:
+            return self.row.num_own
+        return len(self.partial or ())
+
+    def child(self, step: Step, seed: int) -> "Branch":
         """A continuation that shares everything up to here."""
         return Branch(
-            (*self.path, index),
+            step,
             seed,
             self.ids[:],
             list(self.ends),
             list(self.scores),
             list(self.keys),
+            parent_len=len(self.ids),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """For the tokenizer process, which turns ids into text."""
+        finish = self.step.finish or Finish.STOP
         return {
             "path": list(self.path),
             "ids": self.ids.tolist(),
             "ends": self.ends,
             "scores": self.scores,
-            "finish": self.finish.value,
+            "finish": finish.value,
             "complete_s": self.complete_s,
         }
-
-
-def root(seed: int) -> Branch:
-    """The empty response."""
-    return Branch((), seed, array("q"))

@@ -153,7 +153,7 @@ class SearchClient:
             best=choice.best,
             candidates=tuple(candidates),
             votes=choice.votes,
-            usage=Usage(**reply.usage),
+            usage=Usage.from_dict(reply.usage),
             timing=reply.timing,
             params=params.to_dict(),
         )

@@ -12,6 +12,7 @@ from .hook import Hook, HookType
 logger = logging.getLogger(__name__)
 
 SCHEDULER = "sglang.srt.managers.scheduler.Scheduler"
+REQ = "sglang.srt.managers.schedule_batch.Req"
 SAMPLING = "sglang.srt.sampling.sampling_batch_info.SamplingBatchInfo"
 COMPONENTS = "sglang.srt.managers.scheduler_components"
 
@@ -49,9 +50,21 @@ def build_runner(_none: None, scheduler: Any) -> None:
     scheduler._request_dispatcher += TypeBasedDispatcher([(SearchMessage, scheduler.fasttts.admit)])
 
 
-def step(scheduler: Any, *_: Any, **__: Any) -> None:
-    """BEFORE Scheduler.get_next_batch_to_run: finished rounds become new rows."""
-    scheduler.fasttts.step()
+def step(
+    scheduler: Any, running_batch: Any, last_batch: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """BEFORE Scheduler.get_next_batch_to_run: what has completed is scored, new rows join."""
+    running = scheduler.fasttts.step(running_batch)
+    return (scheduler,), {"running_batch": running, "last_batch": last_batch}
+
+
+def watch_rows(stock: Callable[..., None], req: Any, *args: Any, **kwargs: Any) -> None:
+    """AROUND Req.update_finish_state: a search's row ends where the search says so."""
+    row = getattr(req, "fasttts", None)
+    if row is None or req.to_finish or req.finished():
+        stock(req, *args, **kwargs)
+    elif row.search.runner.on_token(req):
+        row.search.runner.finish(req)
 
 
 def abort(_none: None, scheduler: Any, recv_req: Any) -> None:
@@ -142,7 +155,14 @@ SCHEDULER_HOOKS = (
         ("self", "running_batch", "last_batch"),
         HookType.BEFORE,
         step,
-        "score and decide finished rounds, queue new rows",
+        "score and decide what is complete, give slots to rows",
+    ),
+    Hook(
+        f"{REQ}.update_finish_state",
+        ("self", "new_accepted_len"),
+        HookType.AROUND,
+        watch_rows,
+        "step boundaries; a row goes on as child 0 instead of finishing",
     ),
     Hook(
         f"{SCHEDULER}.abort_request",

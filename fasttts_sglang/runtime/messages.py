@@ -27,5 +27,5 @@ class SearchDone(BaseReq, kw_only=True):  # type: ignore[call-arg]
     error: str | None = None
     error_field: str | None = None  # set when a field of the request is at fault
     candidates: list[dict[str, Any]] = msgspec.field(default_factory=list)
-    usage: dict[str, int] = msgspec.field(default_factory=dict)
+    usage: dict[str, Any] = msgspec.field(default_factory=dict)
     timing: dict[str, float] = msgspec.field(default_factory=dict)

@@ -1,27 +1,38 @@
-"""Turns branches into SGLang requests, the decode rows of a search."""
+"""Makes decode rows of branches: forked into the running batch, or queued like a request."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
-from sglang.srt.managers.schedule_batch import Req
+import torch
+from sglang.srt.managers.overlap_utils import RelayPayload
+from sglang.srt.managers.schedule_batch import FINISH_LENGTH, Req, ReqKvInfo, ScheduleBatch
+from sglang.srt.mem_cache.base_prefix_cache import MatchPrefixParams
+from sglang.srt.mem_cache.common import release_kv_cache
+from sglang.srt.mem_cache.radix_cache import RadixKey
+from sglang.srt.sampling.sampling_batch_info import SamplingBatchInfo
 from sglang.srt.sampling.sampling_params import SamplingParams
 
 from ..errors import BadRequest
-from .active_search import Row
+from .row import Row
 
 _PREFIX = "fasttts/"
 
 
 class RowFactory:
-    """Builds child rows and puts them into the scheduler's waiting queue.
+    """Starts and ends rows.
 
-    A child enters as a request whose prompt is all of its parent's tokens. The radix cache holds
-    their KV, so its prefill computes one token.
+    A fork joins the decode batch at once: it shares the KV of everything but its prefix's last
+    token, which is run again to draw its own next token. That needs the prefix in the radix cache;
+    a row whose prefix was evicted, or that has no room, queues as a request and is prefilled.
     """
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
+        self._allocator = scheduler.token_to_kv_pool_allocator
+        self._pool = scheduler.req_to_token_pool
+        self._tree = scheduler.tree_cache
+        self._can_fork = scheduler.page_size == 1 and not scheduler.tree_cache.disable
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
@@ -59,48 +70,187 @@ class RowFactory:
         """What the request ids of all rows of search `rid` begin with."""
         return f"{_PREFIX}{rid}/"
 
-    def enqueue_all(self, rows: Iterable[Row]) -> None:
-        """Queue `rows` in the given order."""
-        for row in rows:
-            self.enqueue(row)
+    @property
+    def free_tokens(self) -> int:
+        """KV slots that are free or can be made free."""
+        return int(self._allocator.available_size() + self._tree.evictable_size())
+
+    @property
+    def free_rows(self) -> int:
+        """Rows of the KV index that are free."""
+        return int(self._pool.available_size())
+
+    # -- starting ----------------------------------------------------------------------
 
     def enqueue(self, row: Row) -> None:
-        """Queue `row` for its next step."""
-        scheduler, search = self._scheduler, row.search
-        params = copy.copy(self._sampling_params(row))
-        params.sampling_seed = row.branch.seed
-        params.max_new_tokens = row.max_new_tokens
-        req = Req(
-            self.prefix(search.rid) + ".".join(map(str, row.branch.path)),
-            "",
-            row.prompt_ids(),
-            params,
-            eos_token_ids=scheduler.model_config.hf_eos_token_id,
-            vocab_size=scheduler.model_config.vocab_size,
-            disagg_mode=scheduler.disaggregation_mode,
-        )
-        req.tokenizer = scheduler.tokenizer
-        req.fasttts = row
+        """Queue `row` like any request."""
+        scheduler = self._scheduler
+        req = self._request(row)
         scheduler._set_or_validate_priority(req)
         # Not _add_request_to_queue: its limit is for clients' requests, ours are admitted already.
         scheduler.waiting_queue.append(req)
         req.time_stats.set_wait_queue_entry_time()
 
+    def fork(self, rows: Sequence[Row]) -> tuple[ScheduleBatch | None, list[Row]]:
+        """Make decode rows that need no prefill.
+
+        Returns:
+            A batch to merge into the running one, and the rows whose prefix is not cached.
+        """
+        if not self._can_fork:
+            return None, list(rows)
+        reqs, failed = [], []
+        cached: dict[int, Any] = {}  # siblings share one look-up
+        for row in rows:
+            branch = row.branch
+            parent = id(branch.step.parent)
+            match = None if branch.partial else cached.get(parent)
+            if match is None:
+                ids = row.search.prompt + branch.ids
+                if branch.partial:
+                    ids += branch.partial
+                key = RadixKey(ids[:-1], None)
+                found = self._tree.match_prefix(MatchPrefixParams(key=key))
+                match = (ids[-1], len(ids) - 1, found)
+                if not branch.partial:
+                    cached[parent] = match
+            last, shared, found = match
+            if len(found.device_indices) < shared:
+                failed.append(row)
+                continue
+            req = self._request(row)
+            req.prefix_indices, req.last_node = found.device_indices, found.last_device_node
+            req.cache_protected_len = req.kv_committed_len = shared
+            req.kv = ReqKvInfo(kv_allocated_len=shared, swa_evicted_seqlen=0)
+            self._tree.inc_lock_ref(req.last_node)
+            reqs.append((req, last))
+        if not reqs:
+            return None, failed
+        return self._decode_ready([req for req, _ in reqs], [last for _, last in reqs]), failed
+
+    def _decode_ready(self, reqs: list[Req], last_tokens: list[int]) -> ScheduleBatch:
+        """A batch as if `reqs` had been prefilled.
+
+        Source: follows SGLang's `Scheduler._build_hisparse_decode_batch`.
+        """
+        scheduler = self._scheduler
+        for req in reqs:
+            req.req_pool_idx = None
+        self._pool.alloc(reqs)
+        for req in reqs:
+            self._pool.write(
+                (req.req_pool_idx, slice(0, req.kv_committed_len)), req.prefix_indices
+            )
+        batch = ScheduleBatch.init_new(
+            reqs,
+            self._pool,
+            self._allocator,
+            self._tree,
+            scheduler.model_config,
+            scheduler.enable_overlap,
+            scheduler.spec_algorithm,
+        )
+        device = scheduler.device
+        rows = torch.tensor([req.req_pool_idx for req in reqs], dtype=torch.int64)
+        lens = torch.tensor([req.kv_committed_len for req in reqs], dtype=torch.int64)
+        last = torch.tensor(last_tokens, dtype=torch.int64).to(device, non_blocking=True)
+        batch.req_pool_indices_cpu = rows
+        batch.req_pool_indices = rows.to(device, non_blocking=True)
+        batch.seq_lens_cpu, batch.seq_lens = lens, lens.to(device, non_blocking=True)
+        batch.orig_seq_lens = batch.seq_lens.to(torch.int32)
+        batch.seq_lens_sum = int(lens.sum())
+        batch.input_ids, batch.multimodal_inputs = None, [None] * len(reqs)
+        self._stash(batch.req_pool_indices, last)
+        batch.sampling_info = SamplingBatchInfo.from_schedule_batch(
+            batch, scheduler.model_config.vocab_size
+        )
+        return batch
+
+    def _stash(self, rows: torch.Tensor, last: torch.Tensor) -> None:
+        """Give the next forward its input tokens.
+
+        Under the overlap schedule the forward in flight writes the same buffer at its end, maybe
+        for a row number that was freed since. So we write behind it, on its stream, and keep the
+        tensors alive for that stream.
+        """
+        scheduler = self._scheduler
+        payload = RelayPayload(bonus_tokens=last)
+        if not scheduler.enable_overlap:
+            scheduler.future_map.stash(rows, payload)
+            return
+        for tensor in (rows, last):
+            if tensor.is_cuda:
+                tensor.record_stream(scheduler.forward_stream)
+        with scheduler.forward_stream_ctx:
+            scheduler.forward_stream.wait_stream(scheduler.schedule_stream)
+            scheduler.future_map.stash(rows, payload)
+
+    def _request(self, row: Row) -> Req:
+        scheduler, search, branch = self._scheduler, row.search, row.branch
+        params = copy.copy(self._sampling_params(row))
+        params.sampling_seed = branch.seed
+        params.max_new_tokens = 1 if row.only_prefill else search.budget - branch.parent_len
+        req = Req(
+            self.prefix(search.rid) + ".".join(map(str, branch.path)),
+            "",
+            search.prompt + branch.ids,
+            params,
+            eos_token_ids=scheduler.model_config.hf_eos_token_id,
+            vocab_size=scheduler.model_config.vocab_size,
+            disagg_mode=scheduler.disaggregation_mode,
+        )
+        if branch.partial:
+            req.output_ids = branch.partial[:]
+        req.tokenizer = scheduler.tokenizer
+        req.fasttts = row
+        row.req, branch.row = req, row
+        row.begin = row.step_begin = 0
+        search.rows.add(row)
+        return req
+
     def _sampling_params(self, row: Row) -> SamplingParams:
-        """SGLang's form of the search's parameters, made once per search and kind of row."""
+        """SGLang's form of the search's parameters. Steps and answers end where we say so."""
         search = row.search
-        template: SamplingParams | None = search.sampling.get(row.to_the_end)
-        if template is None:
+        if search.sampling is None:
             wanted = search.params
-            free = row.to_the_end or search.replay is not None
-            template = SamplingParams(
+            search.sampling = SamplingParams(
                 temperature=wanted.temperature,
                 top_p=wanted.top_p,
                 top_k=wanted.top_k,
-                stop=None if free else list(wanted.stop),
-                stop_token_ids=None if free else list(wanted.stop_token_ids),
-                ignore_eos=search.replay is not None,
+                ignore_eos=True,
             )
-            template.normalize(self._scheduler.tokenizer)
-            search.sampling[row.to_the_end] = template
-        return template
+            search.sampling.normalize(self._scheduler.tokenizer)
+        params: SamplingParams = search.sampling
+        return params
+
+    # -- ending ------------------------------------------------------------------------
+
+    def publish(self, row: Row) -> None:
+        """Put the KV of everything that `row` has decoded into the radix cache; it goes on."""
+        req = row.req
+        req._refresh_fill_ids()
+        req.set_extend_range(len(req.prefix_indices), req.kv_committed_len)
+        self._tree.cache_unfinished_req(req)
+
+    def end(self, row: Row) -> None:
+        """Take `row` out of the batch or the queue. Its KV stays in the radix cache.
+
+        Only between two batches, for rows that have got their first token.
+        """
+        req = row.req
+        row.search.rows.discard(row)
+        if req.finished():
+            return
+        if req.req_pool_idx is None:
+            self._scheduler.waiting_queue.remove(req)
+        else:
+            if self._tree.disable_finished_insert:  # deterministic mode: release forgets
+                self.publish(row)
+            release_kv_cache(req, self._tree)
+        self.finish(req)
+
+    @staticmethod
+    def finish(req: Req) -> None:
+        """Mark `req` as done, so that SGLang drops it from its batch."""
+        req.finished_reason = FINISH_LENGTH(length=len(req.output_ids))
+        req.finished_len = len(req.output_ids)

@@ -8,6 +8,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from sglang.srt.managers.io_struct import AbortReq
@@ -15,13 +16,16 @@ from sglang.srt.managers.schedule_batch import FINISH_ABORT, Req
 
 from ..config import FastTTSConfig
 from ..errors import BadRequest, FastTTSError, SearchFailed
+from ..scheduling.tree import SearchTree, Speculation
+from ..search.aggregate import AGGREGATIONS
 from ..search.algorithms import make
-from ..search.core import Round, resume, start
 from ..search.params import SearchParams
 from ..search.replay import Replay, ReplaySpec
-from .active_search import ActiveSearch, Row
+from .active_search import ActiveSearch
 from .messages import SearchDone, SearchMessage, SearchProgress
+from .row import Row
 from .rows import RowFactory
+from .slots import Slots
 from .steps import StepEnds
 from .verifier_runner import VerifierRunner
 
@@ -38,6 +42,7 @@ class SearchRunner:
         self._config = config
         self.verifier = verifier
         self._rows = RowFactory(scheduler)
+        self._slots = Slots(scheduler, self._rows)
         self._queue: deque[ActiveSearch] = deque()  # admitted, waiting for a place
         self._live: dict[str, ActiveSearch] = {}
         self._dropped: list[str] = []  # searches whose rows must still leave the scheduler
@@ -68,24 +73,30 @@ class SearchRunner:
             if everything or search.rid == rid:
                 self._close(search, SearchDone(rid=search.rid, error="the search was cancelled"))
 
-    def take_finished(self, reqs: Iterable[Req]) -> None:
-        """Some of these rows may have decoded their last token."""
-        for req in reqs:
-            if req.finished() and not req.finished_output:
-                req.finished_output = True  # the overlap schedule shows a finished request twice
-                self._row_finished(req)
-
-    def _row_finished(self, req: Req) -> None:
+    def on_token(self, req: Req) -> bool:
+        """A row has got a token; returns whether it ends here. Runs inside the batch loop."""
         row: Row = req.fasttts
-        if not self._is_live(row.search):
-            return
+        search = row.search
         try:
-            if isinstance(req.finished_reason, FINISH_ABORT):
-                raise SearchFailed(req.finished_reason.message)
-            if row.search.collect(row, req.output_ids_through_stop):
-                self._rows.enqueue(row)  # more steps were asked for
+            if not 0 <= req.output_ids[-1] < req.vocab_size:
+                raise SearchFailed(f"the generator returned token {req.output_ids[-1]}")
+            ended = not self._is_live(search) or search.on_token(row)
         except Exception as exc:
-            self._fail(row.search, exc)
+            self._fail(search, exc)
+            ended = True
+        if ended:
+            search.rows.discard(row)
+        return ended
+
+    def finish(self, req: Req) -> None:
+        """Let SGLang finish a row that has ended."""
+        self._rows.finish(req)
+
+    def take_finished(self, reqs: Iterable[Req]) -> None:
+        """SGLang ended some of these rows on its own?"""
+        for req in reqs:
+            if isinstance(req.finished_reason, FINISH_ABORT):
+                self.row_aborted(req, req.finished_reason.message)
 
     def row_aborted(self, req: Req, message: str | None) -> None:
         """SGLang dropped a waiting row: the queue timed out, memory ran out, or a client left."""
@@ -93,21 +104,33 @@ class SearchRunner:
         if self._is_live(row.search):
             self._fail(row.search, SearchFailed(message or "a row of the search was aborted"))
 
-    def step(self) -> None:
-        """Move every search as far as it goes without waiting. Runs before each batch."""
+    def step(self, running: Any) -> Any:
+        """Move every search as far as it goes without waiting. Runs before each batch.
+
+        Args:
+            running: SGLang's running batch.
+
+        Returns:
+            The batch to go on with; new rows were merged into it.
+        """
         for rid in self._dropped:
             self._scheduler.abort_request(AbortReq(rid=self._rows.prefix(rid)))
         self._dropped.clear()
         if not self._live and not self._queue:
-            return
+            return running
         while self._queue and len(self._live) < self._config.max_searches:
             search = self._queue.popleft()
             self._live[search.rid] = search
             self._guarded(search, self._begin)
-        ready = [search for search in self._live.values() if search.ready]
-        self._score(ready)
-        for search in ready:
-            self._guarded(search, self._advance)
+        for search in self._live.values():
+            search.count_slots()
+        due = [search for search in self._live.values() if search.due()]
+        if due:
+            self._score([s for s in self._live.values() if s in due or s.eager])
+        for search in list(self._live.values()):
+            if search.changed and search.prefilled:
+                self._guarded(search, self._advance)
+        return self._slots.assign(list(self._live.values()), running)
 
     # -- one search --------------------------------------------------------------------
 
@@ -143,43 +166,55 @@ class SearchRunner:
             params.step_tokens,
             self._rows.eos_token_ids,
         )
-        return ActiveSearch(
-            self, message, params, make(params), steps, budget, verifier_prompt, replay
+        tree = SearchTree(
+            make(params), AGGREGATIONS[params.aggregation], Speculation(self._config.speculation)
         )
+        return ActiveSearch(self, message, params, tree, steps, budget, verifier_prompt, replay)
 
     def _begin(self, search: ActiveSearch) -> None:
         """Prefill the prompt once in both models; the first round then hits the caches."""
+        search.begin()
         self._rows.enqueue(search.prompt_row())
         if self.verifier is not None:
             self.verifier.score([search.prompt_job()])
 
     def _score(self, searches: list[ActiveSearch]) -> None:
-        """Score what the last round produced, all searches in common batches."""
-        if self.verifier is None or not searches:
-            return
+        """Score what is complete, all searches in common batches."""
         tick = time.perf_counter()
+        jobs = [search.jobs() for search in searches]
         try:
-            self.verifier.score([job for search in searches for job in search.jobs()])
+            if self.verifier is not None:
+                self.verifier.score([job for some in jobs for job in some])
         except Exception as exc:
             if len(searches) == 1:
                 self._fail(searches[0], exc)
                 return
             for search in searches:  # find out whose fault it is
+                search.put_back()
                 self._score([search])
             return
-        for search in searches:
-            search.timing["verifier_s"] += time.perf_counter() - tick
+        seconds = time.perf_counter() - tick
+        for search, some in zip(searches, jobs, strict=True):
+            search.timing["verifier_s"] += seconds
+            self._guarded(search, partial(ActiveSearch.take_scores, jobs=some))
 
     def _advance(self, search: ActiveSearch) -> None:
-        state = search.advance(start, resume)
-        if isinstance(state, Round):
-            if search.message.report_progress and search.usage["rounds"]:
-                self._reply(
-                    search.message, SearchProgress(rid=search.rid, progress=search.progress())
-                )
-            self._rows.enqueue_all(search.expand(state))
-        else:
-            self._close(search, search.result(state))
+        while self._is_live(search):
+            losers = search.advance()
+            if losers is None:
+                return
+            for row in losers:
+                self._slots.drop(row)
+            if search.tree.candidates is not None:
+                for row in list(search.rows):
+                    self._slots.drop(row)
+                self._close(search, search.result(search.tree.candidates))
+                return
+            if search.message.report_progress:
+                progress = SearchProgress(rid=search.rid, progress=search.progress())
+                self._reply(search.message, progress)
+            if search.due():
+                self._score([search])
 
     def _is_live(self, search: ActiveSearch) -> bool:
         return self._live.get(search.rid) is search  # the id may have been used again

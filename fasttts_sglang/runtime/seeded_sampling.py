@@ -57,6 +57,8 @@ def sample(
     """AROUND Sampler._sample_from_probs: seeded rows, unless deterministic mode handles them."""
     if info.sampling_seed is None or sampler.enable_deterministic:
         return stock(sampler, probs, info, positions, simple)
+    if probs.is_cuda:
+        return _sample_on_gpu(probs, info, positions, simple)
     if simple:
         ranks = gumbel_argmax(probs, info.sampling_seed, positions)
         return ranks.to(torch.int32)
@@ -65,6 +67,25 @@ def sample(
     )
     ranks = gumbel_argmax(sorted_probs, info.sampling_seed, positions, columns=ids)
     return ids.gather(1, ranks[:, None]).view(-1).to(torch.int32)
+
+
+def _sample_on_gpu(
+    probs: torch.Tensor, info: Any, positions: torch.Tensor, simple: bool
+) -> torch.Tensor:
+    """The same in one pass; top-k and top-p by SGLang's kernels, which need no sort."""
+    from sglang.srt.layers.sampler import top_k_renorm_prob, top_p_renorm_prob
+
+    from . import gumbel
+
+    weights = probs
+    if not simple and info.need_top_k_sampling:
+        weights = weights.masked_fill(top_k_renorm_prob(probs, info.top_ks) <= 0, 0.0)
+    if not simple and info.need_top_p_sampling:
+        weights = weights.masked_fill(top_p_renorm_prob(probs, info.top_ps) <= 0, 0.0)
+    if not simple and info.need_min_p_sampling:
+        least = probs.amax(1, keepdim=True) * info.min_ps[:, None]
+        weights = weights.masked_fill(probs < least, 0.0)
+    return gumbel.gumbel_argmax(weights, info.sampling_seed, positions)
 
 
 def filter_probs(

@@ -42,6 +42,10 @@ class StepEnds:
         tail = self._tokenizer.decode(list(ids[max(begin, end - _TAIL) : end]))
         return any(text in tail for text in self._stop)
 
+    def is_eos(self, token: int) -> bool:
+        """Whether `token` ends the answer."""
+        return token in self._eos_ids and token not in self._stop_ids
+
     def split(self, ids: Sequence[int], begin: int) -> list[int]:
         """Ends of the steps in ids[begin:], the last of them always len(ids)."""
         ends = []
@@ -59,7 +63,7 @@ class StepEnds:
         SGLang checks the length first, so a boundary or EOS on the very last token would be
         reported as a length stop. The tokens decide here.
         """
-        if ids[-1] in self._eos_ids and ids[-1] not in self._stop_ids:
+        if self.is_eos(ids[-1]):
             return Finish.EOS
         if not full and self.is_boundary(ids, begin, len(ids)):
             return Finish.STOP

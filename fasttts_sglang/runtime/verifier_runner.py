@@ -79,10 +79,24 @@ class VerifierRunner:
     def score(self, jobs: Sequence[ScoreJob]) -> None:
         """Fill in `scores` of every job. A job without ends only brings its KV into the cache.
 
+        Equal sequences are scored once: another place in a batch may round differently, and beams
+        that hold the same tokens must tie exactly.
+
         Raises:
             SearchFailed: A sequence does not fit into the verifier's KV cache.
         """
-        todo = [job for job in jobs if not job.ends or not self._from_cache(job)]
+        first: dict[bytes, ScoreJob] = {}
+        todo, twins = [], []
+        for job in jobs:
+            if not job.ends:
+                todo.append(job)
+            elif not self._from_cache(job):
+                known = first.setdefault(job.keys[-1], job)
+                (todo if known is job else twins).append(job)
+        self._compute(todo)
+        self._compute([job for job in twins if not _copy(first[job.keys[-1]], job)])
+
+    def _compute(self, todo: Sequence[ScoreJob]) -> None:
         with self.worker.own_config():
             while todo:
                 todo = todo[self._score_some(todo) :]
@@ -204,3 +218,12 @@ class VerifierRunner:
                 release_kv_cache(req, self.tree, is_insert=keep)
             else:  # the forward never got its memory
                 self.tree.dec_lock_ref(req.last_node)
+
+
+def _copy(known: ScoreJob, job: ScoreJob) -> bool:
+    """Take the scores of `known`, whose tokens are the same; False if it has not all of them."""
+    scores = dict(zip(known.keys, known.scores, strict=True))
+    if not all(key in scores for key in job.keys):
+        return False
+    job.scores = [scores[key] for key in job.keys]
+    return True

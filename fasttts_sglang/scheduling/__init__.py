@@ -1,0 +1,1 @@
+"""Pure: what to decode next and which speculation is worth a slot."""

@@ -35,12 +35,20 @@ class Usage:
     """What was really computed."""
 
     prompt_tokens: int
-    completion_tokens: int  # generated, whether or not their path survived
+    completion_tokens: int  # of all steps asked for, whether or not their path survived
     verifier_tokens: int  # run through the verifier
     verifier_cached_tokens: int  # not run, because their KV was there
     rounds: int
     children: int  # rows decoded
-    slot_tokens: int  # what its decode slots could have decoded until each round's slowest row
+    slot_tokens: int  # what its decode slots could have decoded
+    speculated_kept: int = 0  # of completion_tokens: decoded before they were asked for
+    speculated_wasted: int = 0  # decoded ahead and never asked for; not in completion_tokens
+    speculated_hits: tuple[int, ...] = ()  # kept steps, by how many rounds ahead they were begun
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Rebuild from the JSON form."""
+        return cls(**{**raw, "speculated_hits": tuple(raw.get("speculated_hits", ()))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ class SearchResult:
         """Rebuild a result from its JSON form."""
         candidates = tuple(_candidate(item) for item in raw["candidates"])
         best = None if raw["best"] is None else candidates[raw["best"]]
-        usage = Usage(**raw["usage"])
+        usage = Usage.from_dict(raw["usage"])
         return cls(**{**raw, "candidates": candidates, "best": best, "usage": usage})
 
 

@@ -20,6 +20,7 @@ FLAGS = [
     "--fasttts-max-searches",
     "--fasttts-max-width",
     "--fasttts-score-cache-entries",
+    "--fasttts-speculation",
     "--fasttts-replay",
 ]
 

@@ -1,0 +1,46 @@
+"""Which nodes that nobody asked for yet get the idle decode slots."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+FLOOR = 0.2  # p(needed) under which a slot stays idle: decoding costs energy and cache room
+WORTH_SWAPPING = 0.3  # a running row gives way to a node that much likelier
+
+
+class Choice(NamedTuple):
+    """What changes: running nodes to end, and others to start, likeliest first."""
+
+    end: list[int]  # indices into `running`
+    start: list[int]  # indices into `waiting`
+
+
+def choose(running: Sequence[float], waiting: Sequence[float], room: int) -> Choice:
+    """Fill `room` slots by p(needed).
+
+    Args:
+        running: p(needed) of the nodes that are decoded ahead of need now.
+        waiting: p(needed) of those that could be; ties go to the earlier.
+        room: Slots that no requested node needs.
+
+    A node that runs keeps its slot unless it has become useless, the room has shrunk, or one is
+    waiting that is much likelier: what it has decoded so far is worth something.
+
+    >>> choose([0.9, 0.1], [0.5, 0.6], room=2)
+    Choice(end=[1], start=[1])
+    """
+    by_worth = sorted(range(len(running)), key=lambda i: -running[i])
+    stay = [i for i in by_worth[: max(0, room)] if running[i] >= FLOOR / 2]
+    order = sorted(range(len(waiting)), key=lambda i: -waiting[i])
+    start: list[int] = []
+    for i in order:
+        if waiting[i] < FLOOR:
+            break
+        if len(stay) + len(start) < room:
+            start.append(i)
+        elif stay and waiting[i] > running[stay[-1]] + WORTH_SWAPPING:
+            stay.pop()
+            start.append(i)
+        else:
+            break
+    kept = set(stay)
+    return Choice([i for i in range(len(running)) if i not in kept], start)

@@ -1,0 +1,255 @@
+"""A search in progress: which nodes are asked for, which will probably be, which never.
+
+The tree drives the algorithm. It is told what was decoded and scored, in any order, and decides a
+round once all its nodes are scored, so neither speculation nor timing can change the result. It
+ranks what may be decoded ahead by p(needed): how probable it is that the algorithm will ask for it.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from ..search.aggregate import Aggregate
+from ..search.core import Finish, Node, Path, Round, Search, resume, start
+from .estimate import Field, ScoreModel, logit
+
+MAX_AHEAD = 6  # rounds that are looked ahead
+UNLIKELY = 0.02  # children of a node with less are not considered
+
+
+class Speculation(StrEnum):
+    """How much is decoded before it is asked for."""
+
+    OFF = "off"
+    PAPER = "paper"  # one continuation per finished beam, ended with the round's last beam
+    FULL = "full"
+
+
+@dataclass(slots=True)
+class Step:
+    """A node of the tree as far as it is known."""
+
+    path: Path
+    parent: "Step | None"
+    requested: bool = False
+    finish: Finish | None = None  # None: not decoded yet
+    num_tokens: int = 0  # response tokens from the root
+    node: Node | None = None  # None: not scored yet
+    value: float = float("nan")  # logit of its aggregated score
+    p: float = 0.0  # p(needed)
+    fanout: int = 0  # children that were asked for, or will probably be
+    steps: int | None = 1  # of the expansion it belongs to
+    children: "dict[int, Step]" = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return self.finish is not None
+
+    @property
+    def parent_scored(self) -> bool:
+        return self.parent is not None and self.parent.node is not None
+
+    @property
+    def extendable(self) -> bool:
+        return self.finish is None or self.finish is Finish.STOP
+
+
+class SearchTree:
+    """Runs `search`; `aggregate` is how it makes one score of a path's."""
+
+    def __init__(self, search: Search, aggregate: Aggregate, mode: Speculation) -> None:
+        self._search = search
+        self._aggregate = aggregate
+        self._mode = mode
+        self._model = ScoreModel()
+        self._round: Round | None = None
+        self._unscored = 0  # requested nodes of the round that have no score yet
+        self.num_decoding = 0  # and those that are not complete
+        self._members: list[Step] = []  # requested nodes of the round, in path order
+        self._places = 1
+        self._stale = False  # estimates are older than the scores
+        self._chance: dict[Path, float] = {}  # of a node to be asked for and to survive
+        self._ahead: list[Step] = []
+        root = Step((), None, requested=True, finish=Finish.STOP, node=Node())
+        self._kept: dict[Path, Step] = {(): root}  # what the algorithm may still expand
+        self.candidates: list[Node] | None = None  # set at the end
+        self.num_rounds = 0
+        self.num_children = 0
+
+    # -- what the runtime tells --------------------------------------------------------
+
+    def begin(self) -> None:
+        """Ask the algorithm for its first round."""
+        self._enter(start(self._search))
+
+    def complete(self, step: Step, num_tokens: int, finish: Finish) -> None:
+        """A node is decoded to its end."""
+        step.num_tokens, step.finish = num_tokens, finish
+        self.num_decoding -= step.requested
+        if not self._stale and self._mode is not Speculation.OFF:
+            self._ahead += self._open(step)  # until the next estimate
+
+    def score(self, step: Step, scores: tuple[float, ...]) -> None:
+        """A node's steps are scored; `scores` are all from the root."""
+        assert step.finish is not None
+        step.node = Node(step.path, scores, step.num_tokens, step.finish)
+        step.value = logit(self._aggregate(scores))
+        if step.parent is not None and step.parent.path:
+            self._model.observe(step.parent.value, step.value)
+        self._unscored -= step.requested
+        self._stale = True
+
+    def advance(self) -> bool:
+        """Decide the round if it is scored; returns whether it was."""
+        if self._round is None or self._unscored:
+            return False
+        survivors = self._round.decide([step.node for step in self._members if step.node])
+        by_path = {step.path: step for step in self._members}
+        self._kept |= {node.path: by_path[node.path] for node in survivors}
+        self._enter(resume(self._search, survivors))
+        return True
+
+    # -- what the runtime asks ---------------------------------------------------------
+
+    @property
+    def members(self) -> list[Step]:
+        """Requested nodes of the round, in path order; a new list each round."""
+        return self._members
+
+    @property
+    def kept(self) -> Collection[Path]:
+        """All survivors so far, the root too."""
+        return self._kept.keys()
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether early scores help to decide what to decode ahead."""
+        return self._mode is Speculation.FULL and self._places > 0
+
+    def ahead(self) -> list[Step]:
+        """Nodes not asked for that can be decoded: their parents are complete. Fresh `p` each."""
+        if self._mode is Speculation.OFF or self._round is None or not self._places:
+            return []
+        if self._mode is Speculation.PAPER and not self.num_decoding:
+            return []
+        if self._stale:
+            self._stale = False
+            if self._mode is Speculation.FULL:
+                self._estimate()
+            self._ahead, level = [], self._members
+            while level:
+                level = [child for step in level for child in self._open(step)]
+                self._ahead += level
+        self._ahead = [step for step in self._ahead if not (step.complete or step.requested)]
+        return self._ahead
+
+    # -- rounds ------------------------------------------------------------------------
+
+    def _enter(self, state: Round | list[Node]) -> None:
+        if not isinstance(state, Round):
+            self.candidates, self._round, self._members = state, None, []
+            return
+        self._round, self._stale = state, True
+        self.num_rounds += 1
+        self.num_children += state.num_children
+        self._members = []
+        for expand in sorted(state.expansions, key=lambda expand: expand.node.path):
+            parent = self._kept[expand.node.path]
+            for index in range(expand.num_children):
+                step = _child(parent, index)
+                step.requested, step.steps, step.p = True, expand.steps, 1.0
+                self._members.append(step)
+        self._unscored = sum(step.node is None for step in self._members)
+        self.num_decoding = sum(not step.complete for step in self._members)
+        self._places, fanout = self._outlook(state)
+        for step in self._members:
+            step.fanout = fanout
+
+    def _outlook(self, state: Round) -> tuple[int, int]:
+        """How many nodes will survive the round, and how many children each will then get.
+
+        The number of survivors is what `decide` says of placeholder scores. Children: as many as
+        the nodes of this round got, and in the first round as many as keep the width.
+        """
+        if any(expand.steps != 1 for expand in state.expansions):
+            return 0, 0
+        survivors = state.decide([Node(step.path, (0.5,), 1) for step in self._members])
+        if not survivors:
+            return 0, 0
+        first = state.expansions[0]
+        if first.node.path == ():
+            return len(survivors), max(1, state.num_children // len(survivors))
+        return len(survivors), first.num_children
+
+    # -- p(needed) ---------------------------------------------------------------------
+
+    def _open(self, step: Step) -> list[Step]:
+        """The children that `step` will have if it survives, as far as they can be decoded."""
+        if not step.complete or step.finish is not Finish.STOP or step.fanout == 0:
+            return []
+        if self._mode is Speculation.PAPER:
+            if not step.requested:
+                return []
+            child, before = _child(step, 0), step.parent
+            scored = before is not None and before.path
+            child.p = _probability(before.value) if before is not None and scored else 0.5
+            return [child]
+        chance = self._chance.get(step.path)
+        if chance is None:  # its parent was not complete at the last estimate
+            chance = step.p / step.fanout
+        if chance < UNLIKELY:
+            return []
+        found = []
+        for index in range(step.fanout):
+            child = _child(step, index)
+            if not child.requested:
+                child.p, child.fanout = chance, step.fanout
+            found.append(child)
+        return found
+
+    def _estimate(self) -> None:
+        """Estimate, level by level, how likely each node is to be asked for and to survive."""
+        self._chance = {}
+        line = self._model.line()
+        # per level: the node, its weight and the prediction of its value
+        level = [(step, 1.0, *self._predict(step.parent, line)) for step in self._members]
+        for _ in range(MAX_AHEAD):
+            racing = [entry for entry in level if entry[0].extendable]
+            if not racing or self._places == 0:
+                return
+            columns = np.array([(w, s.value, mean, std) for s, w, mean, std in racing]).T
+            chances = Field(*columns).survival(self._places) * columns[0]
+            level = []
+            for (step, *_), chance in zip(racing, chances.tolist(), strict=True):
+                self._chance[step.path] = chance
+                if chance >= UNLIKELY and step.complete:
+                    prediction = self._predict(step, line)
+                    for index in range(step.fanout):
+                        child = _child(step, index)
+                        child.fanout = step.fanout
+                        level.append((child, chance, *prediction))
+
+    def _predict(
+        self, parent: Step | None, line: tuple[float, float, float]
+    ) -> tuple[float, float]:
+        """Mean and standard deviation of the value of a child of `parent`."""
+        intercept, slope, std = line
+        if parent is None or not parent.path:
+            return intercept, 1.5
+        if parent.node is not None:
+            return intercept + slope * parent.value, std
+        mean, below = self._predict(parent.parent, line)
+        return intercept + slope * mean, float(np.hypot(std, slope * below))
+
+
+def _child(parent: Step, index: int) -> Step:
+    child = parent.children.get(index)
+    if child is None:
+        child = parent.children[index] = Step((*parent.path, index), parent)
+    return child
+
+
+def _probability(value: float) -> float:
+    return float(1 / (1 + np.exp(-value)))
