@@ -15,6 +15,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from fasttts_sglang.search.params import SPECULATION
+
 from . import plots, real_task
 from .compare import Ours, Setting, Stock, compare
 from .environment import describe
@@ -66,18 +68,24 @@ def main() -> None:
         "--stock-share", type=float, default=0.5, help="the verifier's part, set by the user"
     )
     parser.add_argument("--our-share", type=float, default=0.3, help="its part with us")
+    parser.add_argument(
+        "--modes", nargs="+", choices=SPECULATION, help="kinds of speculation to measure"
+    )
     args = parser.parse_args()
     deadline = time.monotonic() + args.minutes * 60
     setting = QUICK if args.quick else GPU
     if args.kv_gib is not None:
         setting = setting.with_budget(args.kv_gib, args.stock_share, args.our_share)
+    modes = args.modes or (["full"] if args.quick else ["off", "full"])
     widths = args.widths or ([4, 16] if args.quick else [8, 64, 256])
     rows = read_log(args.log)
     done = {(row.n, row.seed) for row in rows}
     seeds = range(1, args.seeds + 1)
     with tempfile.TemporaryDirectory() as folder:
         stock, ours = Stock(setting, Path(folder)), Ours(setting, Path(folder))
-        found = compare(setting, stock, ours, widths, seeds, done=done, deadline=deadline)
+        found = compare(
+            setting, stock, ours, widths, seeds, modes=modes, done=done, deadline=deadline
+        )
         for row in found:
             line = json.dumps(row.to_dict())
             print(line, flush=True)

@@ -58,8 +58,6 @@ class Setting:
 class Stock:
     """The baseline."""
 
-    name = "stock"
-
     def __init__(self, setting: Setting, folder: Path) -> None:
         self._spec = ReplaySpec.from_json(setting.spec)
         if setting.generator == "tiny":
@@ -80,8 +78,6 @@ class Stock:
 class Ours:
     """The candidate."""
 
-    name = "fasttts"
-
     def __init__(self, setting: Setting, folder: Path) -> None:
         config = FastTTSConfig(replay=setting.spec, **setting.config)
         if setting.generator == "tiny":
@@ -92,8 +88,11 @@ class Ours:
             args = {"load_format": "dummy", "skip_tokenizer_init": True, **setting.our_args}
             self.engine = FastTTSEngine(generator, verifier, config=config, **args)
 
-    def search(self, prompt: list[int], params: SearchParams) -> tuple[SearchResult, float]:
-        """One search and the seconds its caller waited."""
+    def search(
+        self, prompt: list[int], params: SearchParams, mode: str
+    ) -> tuple[SearchResult, float]:
+        """One search and the seconds its caller waited; `mode` is that of speculation."""
+        params = params.replace(speculation=mode)
         began = time.perf_counter()
         result = self.engine._run(self.engine.async_search(prompt, params))
         return result, time.perf_counter() - began
@@ -119,6 +118,7 @@ def compare(
     widths: Sequence[int],
     seeds: Sequence[int],
     *,
+    modes: Sequence[str] = ("full",),
     done: Collection[tuple[int, int]] = (),
     deadline: float = math.inf,
 ) -> Iterator[Measures]:
@@ -126,6 +126,7 @@ def compare(
 
     Args:
         stock, ours: The two systems, booted with `setting`.
+        modes: Kinds of speculation that ours is measured with, one after the other.
         done: Pairs of n and seed that are measured already.
         deadline: `time.monotonic()` after which no further search starts.
 
@@ -143,24 +144,23 @@ def compare(
                 return
             prompt = [5 + (seed * 31 + i) % 90 for i in range(setting.prompt_tokens)]
             params = SearchParams(n=n, branch=BRANCH, seed=seed, temperature=1.0, stop=())
-            pair = (stock, ours) if order % 2 else (ours, stock)
-            found: dict[str, tuple[Any, float]] = {}
-            for system in pair:
-                flush(system)
-                found[system.name] = system.search(prompt, params)
-            rows = [
-                of_stock(*found["stock"], n, seed, spec, machine),
-                of_ours(*found["fasttts"], n, seed, machine),
-            ]
-            theirs = [node.path for node in found["stock"][0].candidates]
-            assert theirs == [c.path for c in found["fasttts"][0].candidates], (n, seed)
+            runs = ["stock", *modes] if order % 2 else [*modes, "stock"]
+            rows: list[Measures] = []
+            paths = set()
+            for run in runs:
+                if run == "stock":
+                    stock.pair.flush_cache()
+                    outcome, seconds = stock.search(prompt, params)
+                    rows.append(of_stock(outcome, seconds, n, seed, spec, machine))
+                    paths.add(tuple(node.path for node in outcome.candidates))
+                else:
+                    ours.engine.flush_cache()
+                    result, seconds = ours.search(prompt, params, run)
+                    rows.append(of_ours(result, seconds, n, seed, machine, run))
+                    paths.add(tuple(c.path for c in result.candidates))
+            assert len(paths) == 1, (n, seed)
             if order:  # the first warms both systems up
                 yield from rows
-
-
-def flush(system: Stock | Ours) -> None:
-    """Start every search with cold caches."""
-    (system.pair if isinstance(system, Stock) else system.engine).flush_cache()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +209,15 @@ def of_stock(
     )
 
 
-def of_ours(result: SearchResult, seconds: float, n: int, seed: int, machine: Machine) -> Measures:
+def of_ours(
+    result: SearchResult, seconds: float, n: int, seed: int, machine: Machine, mode: str
+) -> Measures:
     """What our result tells."""
     usage, verifier_s = result.usage, result.timing["verifier_s"]
     paths = [(c.path, [len(s.token_ids) for s in c.steps]) for c in result.candidates]
     tokens = [c.num_tokens for c in result.candidates]
     return Measures(
-        system="fasttts",
+        system="fasttts" if mode == "full" else f"fasttts, speculation {mode}",
         n=n,
         seed=seed,
         generator_s=result.timing["total_s"] - verifier_s,
@@ -226,5 +228,9 @@ def of_ours(result: SearchResult, seconds: float, n: int, seed: int, machine: Ma
         useful_tokens_per_s=useful_tokens(paths) / seconds,
         verifier_tokens=usage.verifier_tokens,
         verifier_cached_tokens=usage.verifier_cached_tokens,
+        speculated_kept=usage.speculated_kept,
+        speculated_wasted=usage.speculated_wasted,
+        decode_steps=int(result.timing["decode_steps"]),
+        scheduling_s=result.timing["scheduling_s"],
         **machine.rates(seconds, tokens, usage.completion_tokens, usage.slot_tokens),
     )

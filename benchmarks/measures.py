@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 NOT_YET = {
-    "speculated_kept": "no speculation in this version",
-    "speculated_wasted": "no speculation in this version",
+    "speculated_kept": "stock SGLang does not speculate on steps",
+    "speculated_wasted": "stock SGLang does not speculate on steps",
+    "decode_steps": "stock SGLang does not report it per search",
+    "scheduling_s": "stock SGLang does not report it per search",
     "kv_high_water": "not reported by the runtime yet",
     "recomputed_tokens": "not reported by the runtime yet",
 }
@@ -36,6 +38,8 @@ class Measures:
     speculated_wasted: int | None = None
     kv_high_water: int | None = None
     recomputed_tokens: int | None = None
+    decode_steps: int | None = None  # scheduler iterations while the search ran
+    scheduling_s: float | None = None  # spent in our hook before the batches, verifier excluded
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, with the reason of every null."""
@@ -91,15 +95,22 @@ def spread(values: Sequence[float]) -> str:
 def table(rows: Sequence[Measures]) -> str:
     """Medians and ranges over seeds, one line per system and n."""
     lines = [
-        "| n | system | latency s | x of limit | generator s | verifier s | slot use | goodput"
-        " tok/s | useful tok/s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| n | system | latency s | x of limit | generator s | verifier s | slot use | ahead kept"
+        " | goodput tok/s | useful tok/s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for n in sorted({row.n for row in rows}):
         for system in dict.fromkeys(row.system for row in rows):
             part = [row for row in rows if (row.n, row.system) == (n, system)]
+            if not part:
+                continue
             columns = ("latency_s", "x_of_limit", "generator_s", "verifier_s", "slot_use")
             cells = [spread([getattr(row, name) for row in part]) for name in columns]
+            kept, wasted = (
+                sum(getattr(row, name) or 0 for row in part)
+                for name in ("speculated_kept", "speculated_wasted")
+            )
+            cells.append(f"{kept / (kept + wasted):.0%}" if kept else "")
             cells.append(spread([row.goodput for row in part if row.goodput is not None] or [0]))
             cells.append(spread([row.useful_tokens_per_s for row in part]))
             lines.append(f"| {n} | {system} | {' | '.join(cells)} |")

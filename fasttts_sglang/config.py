@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Self
 from . import fields as declared
 from .errors import ConfigError
 from .fields import option
+from .search.params import SPECULATION
 from .search.replay import ReplaySpec
 from .verifier.families import family_for
 
@@ -53,8 +54,8 @@ class FastTTSConfig:
     )
     speculation: str = option(
         "full",
-        "What idle slots decode ahead of need; no result depends on it.",
-        choices=("off", "paper", "full"),
+        "What idle slots decode ahead where a search does not say: off, paper, full.",
+        choices=SPECULATION,
     )
     replay: str = option(
         "", "Benchmarks only: step lengths and scores are drawn from this distribution (JSON)."

@@ -61,7 +61,7 @@ class ActiveSearch:
         self.sampling: Any = None  # RowFactory's template
         self.prompt = array("q", message.prompt_ids)
         self.counts = Counts(len(message.prompt_ids))
-        self.timing = {"verifier_s": 0.0}
+        self.timing = {"verifier_s": 0.0, "scheduling_s": 0.0, "decode_steps": 0.0}
         self.prefilled = False  # the prompt's KV is there, the first round may begin
         self.changed = True  # something happened since the rows were last chosen
         self.undecided: list[Row] = []  # rows whose node is complete
@@ -193,6 +193,7 @@ class ActiveSearch:
     def count_slots(self) -> None:
         """Another decode step begins: what the search's slots could decode in it."""
         if self.prefilled:
+            self.timing["decode_steps"] += 1
             self.counts.slot_tokens += max(len(self.tree.members), len(self.rows))
 
     # -- scores ------------------------------------------------------------------------
@@ -253,9 +254,7 @@ class ActiveSearch:
             self.counts.verifier_cached_tokens += job.cached
             if not all(map(math.isfinite, job.scores)):
                 if branch.step.requested:
-                    raise SearchFailed(
-                        f"the verifier returned {job.scores} for path {branch.path}"
-                    )
+                    raise SearchFailed(f"the verifier returned {job.scores} for path {branch.path}")
                 branch.scoring_failed = True
                 continue
             self._scored(branch, job.scores)

@@ -12,8 +12,8 @@ _COLUMNS = 8192  # per program
 _BLOCK = 1024
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _mix(h, k):  # type: ignore[no-untyped-def]
+@triton.jit
+def _mix(h, k):
     """MurmurHash3: take 32 bits into the state. All arithmetic wraps at 32 bits."""
     k = k * 0xCC9E2D51
     k = (k << 15) | (k >> 17)
@@ -22,8 +22,8 @@ def _mix(h, k):  # type: ignore[no-untyped-def]
     return h * 5 + 0xE6546B64
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _kernel(  # type: ignore[no-untyped-def]
+@triton.jit
+def _kernel(
     probs,
     seeds,
     positions,

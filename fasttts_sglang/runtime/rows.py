@@ -138,9 +138,7 @@ class RowFactory:
             req.req_pool_idx = None
         self._pool.alloc(reqs)
         for req in reqs:
-            self._pool.write(
-                (req.req_pool_idx, slice(0, req.kv_committed_len)), req.prefix_indices
-            )
+            self._pool.write((req.req_pool_idx, slice(0, req.kv_committed_len)), req.prefix_indices)
         batch = ScheduleBatch.init_new(
             reqs,
             self._pool,

@@ -45,6 +45,7 @@ class SearchRunner:
         self._slots = Slots(scheduler, self._rows)
         self._queue: deque[ActiveSearch] = deque()  # admitted, waiting for a place
         self._live: dict[str, ActiveSearch] = {}
+        self._verifier_s = 0.0  # spent so far
         self._dropped: list[str] = []  # searches whose rows must still leave the scheduler
 
     @property
@@ -122,6 +123,14 @@ class SearchRunner:
             search = self._queue.popleft()
             self._live[search.rid] = search
             self._guarded(search, self._begin)
+        began, waited = time.perf_counter(), self._verifier_s
+        running = self._move(running)
+        own_s = time.perf_counter() - began - (self._verifier_s - waited)
+        for search in self._live.values():
+            search.timing["scheduling_s"] += own_s
+        return running
+
+    def _move(self, running: Any) -> Any:
         for search in self._live.values():
             search.count_slots()
         due = [search for search in self._live.values() if search.due()]
@@ -166,9 +175,8 @@ class SearchRunner:
             params.step_tokens,
             self._rows.eos_token_ids,
         )
-        tree = SearchTree(
-            make(params), AGGREGATIONS[params.aggregation], Speculation(self._config.speculation)
-        )
+        mode = Speculation(params.speculation or self._config.speculation)
+        tree = SearchTree(make(params), AGGREGATIONS[params.aggregation], mode)
         return ActiveSearch(self, message, params, tree, steps, budget, verifier_prompt, replay)
 
     def _begin(self, search: ActiveSearch) -> None:
@@ -194,6 +202,7 @@ class SearchRunner:
                 self._score([search])
             return
         seconds = time.perf_counter() - tick
+        self._verifier_s += seconds
         for search, some in zip(searches, jobs, strict=True):
             search.timing["verifier_s"] += seconds
             self._guarded(search, partial(ActiveSearch.take_scores, jobs=some))

@@ -86,7 +86,8 @@ class VerifierRunner:
             SearchFailed: A sequence does not fit into the verifier's KV cache.
         """
         first: dict[bytes, ScoreJob] = {}
-        todo, twins = [], []
+        todo: list[ScoreJob] = []
+        twins: list[ScoreJob] = []
         for job in jobs:
             if not job.ends:
                 todo.append(job)

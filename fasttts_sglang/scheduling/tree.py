@@ -5,7 +5,7 @@ round once all its nodes are scored, so neither speculation nor timing can chang
 ranks what may be decoded ahead by p(needed): how probable it is that the algorithm will ask for it.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 

@@ -10,6 +10,7 @@ from ..fields import option
 from .aggregate import AGGREGATIONS
 from .answers import EXTRACTORS, SELECTIONS
 
+SPECULATION = ("off", "paper", "full")
 MAX_STOPS = 16
 
 
@@ -47,6 +48,11 @@ class SearchParams:
     stop: tuple[str, ...] = option(("\n\n",), "Texts that end a step.", ge=0, le=MAX_STOPS)
     stop_token_ids: tuple[int, ...] = option((), "Token ids that end a step.", ge=0, le=256)
     seed: int = option(0, "Seed of the search; it fixes the result.", ge=0, le=2**63 - 1)
+    speculation: str | None = option(
+        None,
+        "What idle slots decode ahead: off, paper or full; no result depends on it.",
+        choices=SPECULATION,
+    )
     answer: str = option("auto", "How an answer is read off a text.", choices=sorted(EXTRACTORS))
 
     def __post_init__(self) -> None:

@@ -216,9 +216,7 @@ def test_a_better_score_is_likelier_to_survive_and_few_nodes_all_do() -> None:
     st.lists(st.floats(0, 1), max_size=20),
     st.integers(-3, 30),
 )
-def test_slots_never_exceed_the_room(
-    running: list[float], waiting: list[float], room: int
-) -> None:
+def test_slots_never_exceed_the_room(running: list[float], waiting: list[float], room: int) -> None:
     choice = choose(running, waiting, room)
     assert len(set(choice.end)) == len(choice.end)
     assert len(set(choice.start)) == len(choice.start)
