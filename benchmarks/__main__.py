@@ -42,8 +42,8 @@ GPU = Setting(
     prompt_tokens=200,
     stock_args={
         **GPU_ARGS,
-        "generator_args": {"mem_fraction_static": 0.45},
-        "verifier_args": {"mem_fraction_static": 0.8},
+        "generator_args": {"mem_fraction_static": 0.35},
+        "verifier_args": {"mem_fraction_static": 0.4},
     },
     our_args={**GPU_ARGS, "max_total_tokens": 600_000},
 )

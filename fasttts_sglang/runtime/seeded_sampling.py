@@ -77,14 +77,14 @@ def _sample_on_gpu(
 
     from . import gumbel
 
-    weights = probs
-    if not simple and info.need_top_k_sampling:
-        weights = weights.masked_fill(top_k_renorm_prob(probs, info.top_ks) <= 0, 0.0)
+    weights = probs  # what a filter excludes becomes 0; a row's scale does not matter
     if not simple and info.need_top_p_sampling:
-        weights = weights.masked_fill(top_p_renorm_prob(probs, info.top_ps) <= 0, 0.0)
+        weights = top_p_renorm_prob(probs, info.top_ps)
+    if not simple and info.need_top_k_sampling:
+        among_best = top_k_renorm_prob(probs, info.top_ks)
+        weights = among_best if weights is probs else weights.mul_(among_best > 0)
     if not simple and info.need_min_p_sampling:
-        least = probs.amax(1, keepdim=True) * info.min_ps[:, None]
-        weights = weights.masked_fill(probs < least, 0.0)
+        weights = weights * (probs >= probs.amax(1, keepdim=True) * info.min_ps[:, None])
     return gumbel.gumbel_argmax(weights, info.sampling_seed, positions)
 
 

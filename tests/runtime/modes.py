@@ -47,7 +47,12 @@ def summary(found: dict[str, list[SearchResult]]) -> dict[str, Any]:
     }
 
 
+def results_together(engine: FastTTSEngine, problems: list[str]) -> dict[str, list[SearchResult]]:
+    """All problems at once, per mode."""
+    return {mode: engine.search(problems, replace(WIDE, speculation=mode)) for mode in SPECULATION}
+
+
 if __name__ == "__main__":
     with FastTTSEngine(**json.loads(sys.argv[1])) as the_engine:
-        problems = tiny_task.problems(91, int(sys.argv[2]), "heldout")
-        print("MODES " + json.dumps(summary(results(the_engine, problems))), flush=True)
+        found = results_together(the_engine, tiny_task.problems(91, int(sys.argv[2]), "heldout"))
+        print("MODES " + json.dumps(summary(found)), flush=True)

@@ -44,7 +44,7 @@ def test_same_tokens_with_and_without_the_plugin_on_a_gpu() -> None:
         "attention_backend": "triton",
         "disable_prefill_cuda_graph": True,
         "cuda_graph_max_bs_decode": 16,
-        "mem_fraction_static": 0.1,
+        "mem_fraction_static": 0.9,
     }
     modes = [args, {**args, "enable_deterministic_inference": True}]
     with ThreadPoolExecutor(4) as pool:

@@ -44,9 +44,9 @@ def test_all_modes_give_the_same_result_on_a_gpu() -> None:
     args = {
         "attention_backend": "triton",
         "disable_prefill_cuda_graph": True,
-        "cuda_graph_max_bs_decode": 32,
+        "cuda_graph_max_bs_decode": 128,
         "max_total_tokens": 60_000,
-        "mem_fraction_static": 0.3,
+        "mem_fraction_static": 0.9,
         "enable_deterministic_inference": True,
     }
     command = [sys.executable, "-m", "tests.runtime.modes", json.dumps(args), "30"]
