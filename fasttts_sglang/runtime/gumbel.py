@@ -4,8 +4,6 @@ Written with torch operators this is a dozen passes over [rows, vocabulary] in f
 dear as a whole decode step of a small model at 256 rows.
 """
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -15,7 +13,7 @@ _BLOCK = 1024
 
 
 @triton.jit
-def _mix(h: Any, k: Any) -> Any:
+def _mix(h, k):
     """MurmurHash3: take 32 bits into the state. All arithmetic wraps at 32 bits."""
     k = k * 0xCC9E2D51
     k = (k << 15) | (k >> 17)
@@ -26,16 +24,16 @@ def _mix(h: Any, k: Any) -> Any:
 
 @triton.jit
 def _kernel(
-    probs: Any,
-    seeds: Any,
-    positions: Any,
-    best_value: Any,
-    best_column: Any,
-    num_columns: Any,
-    stride: Any,
+    probs,
+    seeds,
+    positions,
+    best_value,
+    best_column,
+    num_columns,
+    stride,
     columns_per_program: tl.constexpr,
     block: tl.constexpr,
-) -> None:
+):
     row, part = tl.program_id(0), tl.program_id(1)
     seed = tl.load(seeds + row).to(tl.uint64)
     h = tl.zeros([1], tl.uint32)
