@@ -21,6 +21,10 @@ from .row import Row
 from .steps import StepEnds
 from .verifier_runner import ScoreJob
 
+# Steps are scored as soon as there are 1 / _EAGER as many as the round has nodes. A call of the
+# verifier has a fixed cost, so more calls with sharper estimates are not faster.
+_EAGER = 3
+
 
 @dataclass(slots=True)
 class Counts:
@@ -171,6 +175,11 @@ class ActiveSearch:
             found.begun_ahead = len(step.path) - self._depth
         return found
 
+    def idle(self, step: Step) -> bool:
+        """Whether no row decodes `step`."""
+        found = self._branches.get(step.path)
+        return found is None or found.row is None
+
     def requested(self) -> Iterator[Branch]:
         """Branches that the round waits for and that no row decodes."""
         for step in self.tree.members:
@@ -204,7 +213,7 @@ class ActiveSearch:
             return False
         if not self.tree.num_decoding:
             return True
-        return self.eager and 4 * len(self._to_score) >= len(self.tree.members)
+        return self.eager and _EAGER * len(self._to_score) >= len(self.tree.members)
 
     @property
     def eager(self) -> bool:

@@ -230,10 +230,11 @@ class RowFactory:
         req.set_extend_range(len(req.prefix_indices), req.kv_committed_len)
         self._tree.cache_unfinished_req(req)
 
-    def end(self, row: Row) -> None:
-        """Take `row` out of the batch or the queue. Its KV stays in the radix cache.
+    def end(self, row: Row, *, keep: bool = True) -> None:
+        """Take `row` out of the batch or the queue, only between two batches.
 
-        Only between two batches, for rows that have got their first token.
+        Args:
+            keep: Its KV stays in the radix cache; else what only this row has is freed.
         """
         req = row.req
         row.search.rows.discard(row)
@@ -242,9 +243,9 @@ class RowFactory:
         if req.req_pool_idx is None:
             self._scheduler.waiting_queue.remove(req)
         else:
-            if self._tree.disable_finished_insert:  # deterministic mode: release forgets
+            if keep and self._tree.disable_finished_insert:  # in deterministic mode
                 self.publish(row)
-            release_kv_cache(req, self._tree)
+            release_kv_cache(req, self._tree, is_insert=keep)
         self.finish(req)
 
     @staticmethod

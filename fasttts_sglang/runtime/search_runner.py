@@ -139,7 +139,12 @@ class SearchRunner:
         for search in list(self._live.values()):
             if search.changed and search.prefilled:
                 self._guarded(search, self._advance)
-        return self._slots.assign(list(self._live.values()), running)
+        try:
+            return self._slots.assign(list(self._live.values()), running)
+        except Exception as exc:  # nothing may reach the batch loop
+            for search in list(self._live.values()):
+                self._fail(search, exc)
+            return running
 
     # -- one search --------------------------------------------------------------------
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..scheduling.slots import choose
+from ..scheduling.slots import FLOOR, choose
 from .active_search import ActiveSearch
 from .row import Row
 from .rows import RowFactory
 
 _RESERVE = 16  # KV slots per running row under which speculation ends
 _AMPLE = 64  # and above which it may begin
+_IDLE = 16  # slots are filled when 1 / _IDLE of them are idle: starting rows has a fixed cost
 
 
 class Slots:
@@ -27,26 +28,38 @@ class Slots:
             The running batch with new rows merged in.
         """
         crowded = self._crowded()
-        changed = [search for search in searches if search.changed]
-        if not changed and not crowded:
+        changed = searches if crowded else [search for search in searches if search.changed]
+        if not changed:
             return running
+        # Not inside the allocator's free group: `publish` rewrites the index rows it frees from.
+        new = self._choose(changed, running, crowded)
+        return self._merge(running, new) if new else running
+
+    def _choose(self, searches: Sequence[ActiveSearch], running: Any, crowded: bool) -> list[Row]:
         new: list[Row] = []
-        requested = [self._start_requested(search) for search in searches]
-        for rows in requested:
-            new += rows
+        for search in searches:
+            new += self._start_requested(search)
         num_rows = running.batch_size() + len(new)
         tight = self._rows.free_tokens < _RESERVE * (num_rows + 1)
         for search in searches:
             room = 0 if crowded or tight else self._room(search, running, new)
-            new += self._speculate(search, room)
-        for search in searches:
+            new += self._speculate(search, room, now=crowded or tight)
             self._settle(search)
             search.changed = False
-        return self._merge(running, new)
+        return new
+
+    def drop(self, row: Row) -> None:
+        """End `row`, whose node nobody needs."""
+        if row.at_boundary:
+            row.search.undecided.remove(row)
+        self._rows.end(row, keep=False)
 
     def _crowded(self) -> bool:
         """Whether a request has waited since the last look: it could not be admitted."""
-        waiting = {req.rid for req in self._scheduler.waiting_queue}
+        queue = self._scheduler.waiting_queue
+        if not queue and not self._waited:
+            return False
+        waiting = {req.rid for req in queue}
         stuck = bool(waiting & self._waited)
         self._waited = waiting
         return stuck
@@ -54,22 +67,22 @@ class Slots:
     def _start_requested(self, search: ActiveSearch) -> list[Row]:
         if not search.prefilled:
             return []
-        self._go_on(search, asked_for=True)
-        return [search.row(branch) for branch in search.requested()]
-
-    def _go_on(self, search: ActiveSearch, *, asked_for: bool, allowed: Any = None) -> None:
-        """Rows at a boundary continue as child 0."""
         for row in list(search.undecided):
             step = row.branch.step.children.get(0)
-            if step is None or step.complete or step.requested != asked_for:
-                continue
-            if allowed is not None and step.path not in allowed:
-                continue
-            branch = search.branch(step)
-            if branch.row is None and not branch.partial:
-                search.undecided.remove(row)
-                self._rows.publish(row)
-                row.enter(branch)
+            if step is not None and step.requested and not step.complete:
+                self._go_on(row)
+        return [search.row(branch) for branch in search.requested()]
+
+    def _go_on(self, row: Row) -> bool:
+        """Let a row at a boundary decode child 0, unless another row has begun that."""
+        search = row.search
+        branch = search.branch(row.branch.step.children[0])
+        if branch.row is not None or branch.partial:
+            return False
+        search.undecided.remove(row)
+        self._rows.publish(row)  # its other children are forked off what it has
+        row.enter(branch)
+        return True
 
     def _room(self, search: ActiveSearch, running: Any, new: Sequence[Row]) -> int:
         """Slots for speculation: a search may use as many rows as it has beams."""
@@ -81,29 +94,36 @@ class Slots:
             free = 0
         return min(search.params.n - asked, ahead + max(0, free))
 
-    def _speculate(self, search: ActiveSearch, room: int) -> list[Row]:
-        """Choose among what runs ahead and what could; end and start rows accordingly."""
-        steps = list(search.tree.ahead()) if search.prefilled else []
+    def _speculate(self, search: ActiveSearch, room: int, *, now: bool) -> list[Row]:
+        """End and start rows so that the likeliest nodes are decoded ahead; returns new rows."""
+        if not search.prefilled:
+            return []
+        moving = [row for row in search.rows if not row.branch.step.requested]
+        moving = [row for row in moving if not (row.at_boundary or row.only_prefill)]
+        idle = room - len(moving)
+        if not now and not search.tree.stale and 0 <= idle < search.params.n / _IDLE:
+            self._continue_likely(search, idle)
+            return []
+        steps = search.tree.ahead()
         wanted = {step.path for step in steps}
-        running, waiting = [], []
-        for row in search.rows:
-            step = row.branch.step
-            if not step.requested and not row.at_boundary and not row.only_prefill:
-                running.append(row)
-        for step in steps:
-            if not step.complete and search.branch(step).row is None:
-                waiting.append(step)
-        worth = [row.branch.step.p if row.branch.path in wanted else 0.0 for row in running]
+        waiting = [step for step in steps if search.idle(step)]
+        worth = [row.branch.step.p if row.branch.path in wanted else 0.0 for row in moving]
         end, start = choose(worth, [step.p for step in waiting], room)
         for index in end:
-            self.pause(running[index])
-        started = {waiting[index].path for index in start}
-        self._go_on(search, asked_for=False, allowed=started)
-        return [
-            search.row(branch)
-            for branch in (search.branch(waiting[index]) for index in start)
-            if branch.row is None
-        ]
+            self._pause(moving[index])
+        chosen = [waiting[index] for index in start]
+        paths = {step.path for step in chosen}
+        for row in list(search.undecided):
+            if (*row.branch.path, 0) in paths:
+                self._go_on(row)
+        return [search.row(search.branch(step)) for step in chosen if search.idle(step)]
+
+    def _continue_likely(self, search: ActiveSearch, room: int) -> None:
+        """Without looking around: rows at a boundary go on where child 0 is likely enough."""
+        for row in list(search.undecided):
+            step = row.branch.step.children.get(0)
+            if room > 0 and step is not None and step.p >= FLOOR and not step.complete:
+                room -= self._go_on(row)
 
     def _settle(self, search: ActiveSearch) -> None:
         """Rows at a boundary with nothing to go on with end."""
@@ -112,18 +132,11 @@ class Slots:
             self._rows.end(row)
         search.undecided.clear()
 
-    def pause(self, row: Row) -> None:
+    def _pause(self, row: Row) -> None:
         """End `row` before its step is complete; another row can go on from its tokens."""
         branch = row.branch
-        if not branch.step.complete:
-            branch.partial = row.own_ids() or None
+        branch.partial = row.own_ids() or None
         branch.row = None
-        self._rows.end(row)
-
-    def drop(self, row: Row) -> None:
-        """End `row`, whose node nobody needs."""
-        if row.at_boundary:
-            row.search.undecided.remove(row)
         self._rows.end(row)
 
     def _merge(self, running: Any, new: Sequence[Row]) -> Any:
@@ -140,8 +153,6 @@ class Slots:
         for row in [*failed, *order[fit:]]:
             if row.branch.step.requested:
                 self._rows.enqueue(row)
-            else:
-                row.branch.row = None
         if batch is None:
             return running
         if running.is_empty():

@@ -98,6 +98,8 @@ class VerifierRunner:
         self._compute([job for job in twins if not _copy(first[job.keys[-1]], job)])
 
     def _compute(self, todo: Sequence[ScoreJob]) -> None:
+        if not todo:
+            return
         with self.worker.own_config():
             while todo:
                 todo = todo[self._score_some(todo) :]

@@ -124,6 +124,11 @@ class SearchTree:
         return self._kept.keys()
 
     @property
+    def stale(self) -> bool:
+        """Whether scores or a round have come since the last estimate."""
+        return self._stale
+
+    @property
     def looks_ahead(self) -> bool:
         """Whether early scores help to decide what to decode ahead."""
         return self._mode is Speculation.FULL and self._places > 0
