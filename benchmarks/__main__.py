@@ -11,7 +11,8 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from . import plots, real_task
 from .compare import Ours, Setting, Stock, compare
 from .environment import describe
 from .measures import Measures, table
+from .shapes import SHAPES
 
 QUICK = Setting(
     generator="tiny",
@@ -71,12 +73,24 @@ def main() -> None:
     parser.add_argument(
         "--modes", nargs="+", choices=SPECULATION, help="kinds of speculation to measure"
     )
+    parser.add_argument(
+        "--timeline", type=int, metavar="N", help="with --out: draw the slots of a search with n=N"
+    )
+    parser.add_argument("--ablate", action="store_true", help="all kinds of speculation in turn")
+    parser.add_argument("--pair", default="1.5b+1.5b", help="generator+verifier, with --gpu")
     args = parser.parse_args()
+    if args.quick and args.kv_gib is not None:
+        parser.error("--kv-gib: needs --gpu; the tiny pair is no size that memory could limit")
+    models = args.pair.split("+")
+    if len(models) != 2 or not set(models) <= set(SHAPES):
+        parser.error(f"--pair: must be two of {', '.join(SHAPES)} joined by +, got {args.pair!r}")
     deadline = time.monotonic() + args.minutes * 60
-    setting = QUICK if args.quick else GPU
+    setting = QUICK if args.quick else replace(GPU, generator=models[0], verifier=models[1])
     if args.kv_gib is not None:
         setting = setting.with_budget(args.kv_gib, args.stock_share, args.our_share)
     modes = args.modes or (["full"] if args.quick else ["off", "full"])
+    if args.ablate:
+        modes = list(SPECULATION)
     widths = args.widths or ([4, 16] if args.quick else [8, 64, 256])
     rows = read_log(args.log)
     done = {(row.n, row.seed) for row in rows}
@@ -93,12 +107,15 @@ def main() -> None:
             if args.log:
                 with args.log.open("a") as log:
                     log.write(line + "\n")
+        if args.out and args.timeline:
+            searches = ours.timelines(args.timeline, setting.prompt_tokens, modes)
+            draw(plots.slots, searches, args.timeline, args.out.with_suffix(".slots.png"))
         real = real_task.compare(stock, args.problems, setting) if args.quick else []
     text = report(setting, rows, real)
     print(text)
     if args.out:
         args.out.write_text(text)
-        plot(rows, args.out.with_suffix(".png"))
+        draw(plots.over_width, rows, args.out.with_suffix(".png"))
     sys.stdout.flush()
     os._exit(0)  # engines of one process take each other down when they shut down in turn
 
@@ -112,12 +129,12 @@ def read_log(path: Path | None) -> list[Measures]:
     return [Measures(**{k: v for k, v in r.items() if k in names}) for r in records]
 
 
-def plot(rows: list[Measures], path: Path) -> None:
-    """Write the picture beside the report, if matplotlib is there."""
+def draw(plot: Callable[..., None], *args: Any) -> None:
+    """Write a picture beside the report, if matplotlib is there; the last of `args` is its path."""
     try:
-        plots.over_width(rows, path)
+        plot(*args)
     except ImportError:
-        print(f"{path} not drawn: matplotlib is missing; install the extra `bench`")
+        print(f"{args[-1]} not drawn: matplotlib is missing; install the extra `bench`")
 
 
 def report(setting: Setting, rows: list[Measures], real: list[dict[str, Any]]) -> str:

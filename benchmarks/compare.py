@@ -97,6 +97,18 @@ class Ours:
         result = self.engine._run(self.engine.async_search(prompt, params))
         return result, time.perf_counter() - began
 
+    def timelines(
+        self, n: int, prompt_tokens: int, modes: Sequence[str]
+    ) -> list[tuple[str, SearchResult]]:
+        """One search with its timeline per kind of speculation."""
+        prompt = [5 + i % 90 for i in range(prompt_tokens)]
+        params = SearchParams(n=n, branch=BRANCH, temperature=1.0, stop=(), timeline=True)
+        found = []
+        for mode in modes:
+            self.engine.flush_cache()
+            found.append((f"n={n}, speculation {mode}", self.search(prompt, params, mode)[0]))
+        return found
+
     def step_s(self, rows: int, prompt: int) -> float:
         """Seconds of one decode step with `rows` rows."""
 

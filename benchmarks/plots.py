@@ -4,7 +4,13 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from fasttts_sglang import SearchResult
+from fasttts_sglang.telemetry.timeline import lanes, parts
+
 from .measures import Measures
+
+# asked for; decoded ahead and used; decoded ahead for nothing
+_COLOURS = {"normal": "#4477aa", "kept": "#228833", "wasted": "#ee6677"}
 
 _PANELS = (
     ("latency_s", "latency of a search, s", "lower is better"),
@@ -35,6 +41,40 @@ def over_width(rows: Sequence[Measures], path: Path) -> None:
         panel.set_xscale("log", base=2)
         panel.set_xticks(widths, [str(n) for n in widths], minor=False)
     panels[0].legend()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def slots(searches: Sequence[tuple[str, SearchResult]], width: int, path: Path) -> None:
+    """Write what each decode slot did over time: one panel per search, white where it was idle.
+
+    Args:
+        searches: Titles and results; the results must have a timeline.
+        width: Number of slots, the n of the searches.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+    from matplotlib.patches import Patch
+
+    size = (9, 1 + 2.2 * len(searches))
+    figure, panels = pyplot.subplots(
+        len(searches), 1, figsize=size, layout="constrained", sharex=True, squeeze=False
+    )
+    for panel, (title, result) in zip(panels[:, 0], searches, strict=True):
+        for lane, spans in enumerate(lanes(result.timeline)):
+            for part in (part for span in spans for part in parts(span)):
+                bar = [(part.begin_s, part.end_s - part.begin_s)]
+                panel.broken_barh(bar, (lane, 1), facecolors=_COLOURS[part.kind], linewidth=0)
+        panel.set(title=f"{title}: {result.timing['total_s']:.2f} s", ylabel="slot")
+        panel.set(ylim=(0, width), xlim=(0, None))
+    panels[-1, 0].set_xlabel("seconds")
+    legend = [Patch(color=colour, label=kind) for kind, colour in _COLOURS.items()]
+    figure.legend(handles=legend, loc="outside upper right", ncols=len(legend))
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 

@@ -4,7 +4,7 @@ import math
 import time
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..errors import SearchFailed
@@ -14,6 +14,7 @@ from ..search.params import SearchParams
 from ..search.replay import Replay
 from ..search.seeds import child_seed
 from ..telemetry.events import Progress
+from ..telemetry.timeline import Span
 from ..verifier.score_cache import ScoreCache
 from .branch import Branch
 from .messages import SearchDone, SearchMessage
@@ -76,6 +77,7 @@ class ActiveSearch:
         self._prompt_key = ScoreCache.extend(b"", verifier_prompt)
         self._branches: dict[Path, Branch] = {}
         self._to_score: list[Branch] = []  # complete
+        self._spans: list[tuple[Branch, float, float]] = []
         self._scoring: list[Branch] = []  # handed out by `jobs`
         self._began = time.perf_counter()
 
@@ -94,6 +96,7 @@ class ActiveSearch:
     def set_out(self, row: Row) -> None:
         """Prepare `row` for the step that it is about to decode."""
         branch = row.branch
+        row.began_s = self._seconds
         row.steps_left = branch.step.steps
         left = self.budget - branch.parent_len
         if self._replay is not None:
@@ -102,6 +105,15 @@ class ActiveSearch:
             row.limit = left
         else:
             row.limit = min(left, self.params.max_step_tokens, self.params.step_tokens or left)
+
+    def leave(self, row: Row) -> None:
+        """`row` stops decoding its current node, complete or not."""
+        if self.params.timeline and row.req is not None and not row.only_prefill:
+            self._spans.append((row.branch, row.began_s, self._seconds))
+
+    @property
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._began
 
     def on_token(self, row: Row) -> bool:
         """Look at the token that `row` has just got; returns whether the row must end.
@@ -145,7 +157,8 @@ class ActiveSearch:
             branch.ends += self._steps.split(branch.ids, branch.parent_len)
         else:
             branch.ends.append(len(branch.ids))
-        branch.complete_s = time.perf_counter() - self._began
+        branch.complete_s = self._seconds
+        self.leave(row)
         branch.partial = None
         self.tree.complete(branch.step, len(branch.ids), finish)
         self._to_score.append(branch)
@@ -173,6 +186,7 @@ class ActiveSearch:
             seed = child_seed(parent.seed, len(step.path) - 1, index)
             found = self._branches[step.path] = parent.child(step, seed)
             found.begun_ahead = len(step.path) - self._depth
+            found.requested_s = self._seconds if step.requested else None
         return found
 
     def idle(self, step: Step) -> bool:
@@ -301,6 +315,7 @@ class ActiveSearch:
             ahead = self._branches.get(step.path)
             if ahead is None:
                 continue
+            ahead.requested_s = self._seconds
             counts.speculated_kept += ahead.num_own
             if ahead.num_own:
                 depth = ahead.begun_ahead
@@ -339,12 +354,12 @@ class ActiveSearch:
             best_score=best,
             generated_tokens=self.counts.completion_tokens,
             verifier_tokens=self.counts.verifier_tokens,
-            elapsed_s=time.perf_counter() - self._began,
+            elapsed_s=self._seconds,
         ).to_dict()
 
     def result(self, candidates: Sequence[Node]) -> SearchDone:
         """The reply: candidates best first, as token ids."""
-        self.timing["total_s"] = time.perf_counter() - self._began
+        self.timing["total_s"] = self._seconds
         counts = {name: getattr(self.counts, name) for name in self.counts.__slots__}
         hits = counts["speculated_hits"]
         counts["speculated_hits"] = [hits.get(i, 0) for i in range(1, max(hits, default=0) + 1)]
@@ -353,4 +368,8 @@ class ActiveSearch:
             candidates=[self._branches[node.path].to_dict() for node in candidates],
             usage=counts,
             timing=self.timing,
+            timeline=[
+                asdict(Span(branch.path, begin, end, branch.requested_s))
+                for branch, begin, end in self._spans
+            ],
         )

@@ -25,6 +25,7 @@ class Branch:
     row: "Row | None" = None  # what decodes it
     partial: array | None = None  # type: ignore[type-arg]  # tokens of a row that was ended early
     scoring_failed: bool = False  # not finite; matters only if the node is asked for
+    requested_s: float | None = None  # seconds into the search when it was asked for
     begun_ahead: int = 0  # rounds between the one that ran and the one it belongs to
     parent_len: int = 0  # response tokens of its parent
 

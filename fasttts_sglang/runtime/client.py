@@ -15,6 +15,7 @@ from ..search.answers import extract, select
 from ..search.core import Finish
 from ..search.params import SearchParams
 from ..search.result import Candidate, SearchResult, Step, Usage
+from ..telemetry.timeline import Span
 from ..verifier.families import FAMILIES
 from .messages import SearchDone, SearchMessage, SearchProgress
 
@@ -156,6 +157,7 @@ class SearchClient:
             usage=Usage.from_dict(reply.usage),
             timing=reply.timing,
             params=params.to_dict(),
+            timeline=tuple(map(Span.from_dict, reply.timeline)),
         )
 
     def _candidate(self, raw: dict[str, Any], params: SearchParams) -> Candidate:

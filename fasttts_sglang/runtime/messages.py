@@ -29,3 +29,4 @@ class SearchDone(BaseReq, kw_only=True):  # type: ignore[call-arg]
     candidates: list[dict[str, Any]] = msgspec.field(default_factory=list)
     usage: dict[str, Any] = msgspec.field(default_factory=dict)
     timing: dict[str, float] = msgspec.field(default_factory=dict)
+    timeline: list[dict[str, Any]] = msgspec.field(default_factory=list)  # telemetry.Span

@@ -21,6 +21,7 @@ class Row:
     req: Any = None  # SGLang's Req
     begin: int = 0  # where the node's tokens begin in the request's output
     step_begin: int = 0  # and those of its current step
+    began_s: float = 0.0  # seconds into the search when it set out for the current node
     at_boundary: bool = False  # its node is complete; the runner decides whether it goes on
     only_prefill: bool = False  # the prompt's row: brings KV into the cache, decodes nothing
 

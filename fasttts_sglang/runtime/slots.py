@@ -52,6 +52,8 @@ class Slots:
         """End `row`, whose node nobody needs."""
         if row.at_boundary:
             row.search.undecided.remove(row)
+        else:
+            row.search.leave(row)
         self._rows.end(row, keep=False)
 
     def _crowded(self) -> bool:
@@ -134,6 +136,7 @@ class Slots:
 
     def _pause(self, row: Row) -> None:
         """End `row` before its step is complete; another row can go on from its tokens."""
+        row.search.leave(row)
         branch = row.branch
         branch.partial = row.own_ids() or None
         branch.row = None

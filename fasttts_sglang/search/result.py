@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from ..telemetry.timeline import Span
 from .core import Finish, Path
 
 
@@ -63,6 +64,7 @@ class SearchResult:
     usage: Usage
     timing: Mapping[str, float]  # seconds
     params: Mapping[str, Any] = field(default_factory=dict)  # SearchParams.to_dict()
+    timeline: tuple[Span, ...] = ()  # if `params` asked for it
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; `from_dict` reads it back."""
@@ -77,7 +79,9 @@ class SearchResult:
         candidates = tuple(_candidate(item) for item in raw["candidates"])
         best = None if raw["best"] is None else candidates[raw["best"]]
         usage = Usage.from_dict(raw["usage"])
-        return cls(**{**raw, "candidates": candidates, "best": best, "usage": usage})
+        timeline = tuple(map(Span.from_dict, raw.get("timeline", ())))
+        known = {"candidates": candidates, "best": best, "usage": usage, "timeline": timeline}
+        return cls(**{**raw, **known})
 
 
 def _candidate(raw: Mapping[str, Any]) -> Candidate:

@@ -33,27 +33,34 @@ def test_same_tokens_with_and_without_the_plugin() -> None:
     assert ours["beside"] == stock["beside"], "a search beside them changed ordinary requests"
 
 
-@pytest.mark.gpu
-def test_same_tokens_with_and_without_the_plugin_on_a_gpu() -> None:
-    """In SGLang's default mode, and in the one in which it reproduces everything itself.
+GPU_ARGS = {
+    "attention_backend": "triton",
+    "disable_prefill_cuda_graph": True,
+    "cuda_graph_max_bs_decode": 16,
+    "mem_fraction_static": 0.9,
+}
 
-    By default stock SGLang does not give the same tokens twice when several rows are sampled: which
-    of them share a batch, and so a random number, depends on when they arrive.
+
+def run_both(engine_args: dict[str, Any]) -> list[dict[str, Any]]:
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(run, ["stock", "plugin"], [engine_args] * 2))
+
+
+@pytest.mark.gpu
+def test_same_tokens_on_a_gpu_by_default() -> None:
+    """What stock SGLang reproduces itself: not several sampled rows.
+
+    Which of them share a batch, and so a random number, depends on when they arrive.
     """
-    args = {
-        "attention_backend": "triton",
-        "disable_prefill_cuda_graph": True,
-        "cuda_graph_max_bs_decode": 16,
-        "mem_fraction_static": 0.9,
-    }
-    modes = [args, {**args, "enable_deterministic_inference": True}]
-    with ThreadPoolExecutor(4) as pool:
-        runs = list(pool.map(run, ["stock", "plugin"] * 2, [m for m in modes for _ in range(2)]))
-    alone = [i for i, request in enumerate(REQUESTS) if reproducible(request)]
-    compare(runs[0], runs[1], alone)
-    compare(runs[2], runs[3], list(range(len(REQUESTS))))
-    assert runs[3]["beside"] == runs[2]["beside"]
-    print("and beside running searches: identical")
+    stock, ours = run_both(GPU_ARGS)
+    compare(stock, ours, [i for i, request in enumerate(REQUESTS) if reproducible(request)])
+
+
+@pytest.mark.gpu
+def test_same_tokens_on_a_gpu_in_deterministic_mode() -> None:
+    stock, ours = run_both({**GPU_ARGS, "enable_deterministic_inference": True})
+    compare(stock, ours, list(range(len(REQUESTS))))
+    assert ours["beside"] == stock["beside"], "a search beside them changed ordinary requests"
 
 
 def reproducible(request: dict[str, Any]) -> bool:

@@ -1,14 +1,19 @@
 """Speculation on real SGLang: it changes when tokens are decoded, never which."""
 
+import asyncio
 import json
+import os
+import random
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from fasttts_sglang import FastTTSEngine
 from fasttts_sglang.models import tiny_task
+from fasttts_sglang.search.params import SPECULATION
 
 from .modes import WIDE, results, summary, tree
 
@@ -37,6 +42,55 @@ def test_speculation_gives_way_to_memory(engine: FastTTSEngine) -> None:
     wide = replace(WIDE, n=128, speculation="full")
     expected = engine.search(PROBLEMS[1], replace(wide, speculation="off"))
     assert tree(engine.search(PROBLEMS[1], wide)) == tree(expected)
+
+
+def test_random_searches_and_cancellations_leave_nothing_behind(engine: FastTTSEngine) -> None:
+    """Searches of every kind come and go at random; SGLang's idle leak check has the last word.
+
+    FASTTTS_STRESS=1000 makes it a long run.
+    """
+    rng = random.Random(5)
+    expected = tree(engine.search(PROBLEMS[2], WIDE))
+    counts = Counter[str]()
+
+    async def one() -> None:
+        branch = rng.choice([1, 2, 4])
+        params = replace(
+            WIDE,
+            algorithm=rng.choice(["beam", "beam", "best_of_n"]),
+            n=branch * rng.choice([1, 2, 4, 8]),
+            branch=branch,
+            max_tokens=rng.choice([20, 150, 700]),
+            max_steps=rng.choice([2, 16]),
+            seed=rng.randrange(1000),
+            speculation=rng.choice(SPECULATION),
+        )
+        task = asyncio.ensure_future(engine.async_search(rng.choice(PROBLEMS), params))
+        if rng.random() < 0.5:
+            await asyncio.sleep(rng.random() * 0.6)
+            task.cancel()
+        try:
+            await task
+            counts["done"] += 1
+        except asyncio.CancelledError:
+            counts["cancelled"] += 1
+
+    async def everything(total: int) -> None:
+        gate = asyncio.Semaphore(5)
+
+        async def gated() -> None:
+            async with gate:
+                await one()
+
+        await asyncio.gather(*(gated() for _ in range(total)))
+        await asyncio.sleep(1.5)  # idle: the leak check runs
+
+    loop = engine._engine.loop
+    loop.run_until_complete(everything(int(os.environ.get("FASTTTS_STRESS", "40"))))
+    print(dict(counts))
+    assert min(counts["done"], counts["cancelled"]) > 5
+    assert tree(engine.search(PROBLEMS[2], WIDE)) == expected
+    assert engine._client.status()["searches"] == 0
 
 
 @pytest.mark.gpu
