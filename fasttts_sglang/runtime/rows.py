@@ -109,8 +109,8 @@ class RowFactory:
                 ids = row.search.prompt + branch.ids
                 if branch.partial:
                     ids += branch.partial
-                key = RadixKey(ids[:-1], None)
-                found = self._tree.match_prefix(MatchPrefixParams(key=key))
+                # with the last token, though its KV is not used: without, a node would be split
+                found = self._tree.match_prefix(MatchPrefixParams(key=RadixKey(ids, None)))
                 match = (ids[-1], len(ids) - 1, found)
                 if not branch.partial:
                     cached[parent] = match
@@ -119,7 +119,8 @@ class RowFactory:
                 failed.append(row)
                 continue
             req = self._request(row)
-            req.prefix_indices, req.last_node = found.device_indices, found.last_device_node
+            req.prefix_indices = found.device_indices[:shared]
+            req.last_node = found.last_device_node
             req.cache_protected_len = req.kv_committed_len = shared
             req.kv = ReqKvInfo(kv_allocated_len=shared, swa_evicted_seqlen=0)
             self._tree.inc_lock_ref(req.last_node)
