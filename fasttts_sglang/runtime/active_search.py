@@ -100,6 +100,7 @@ class ActiveSearch:
         row.steps_left = branch.step.steps
         left = self.budget - branch.parent_len
         if self._replay is not None:
+            row.steps_left = 1
             row.limit = min(left, self._replay.step_tokens(branch.path))
         elif row.steps_left is None:
             row.limit = left

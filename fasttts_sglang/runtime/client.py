@@ -147,7 +147,7 @@ class SearchClient:
         if reply.error is not None:
             raise SearchFailed(reply.error)
         candidates = [self._candidate(raw, params) for raw in reply.candidates]
-        choice = select(candidates, params.selection)
+        choice = select(candidates, params.chosen_by)
         return SearchResult(
             id=message.rid,
             answer=choice.answer,

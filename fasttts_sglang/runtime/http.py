@@ -10,7 +10,7 @@ from fastapi.responses import ORJSONResponse, StreamingResponse
 
 from .. import __version__
 from ..errors import BadRequest, SearchFailed
-from ..search.algorithms import ALGORITHMS
+from ..search.algorithms import known
 from ..search.params import SearchParams
 from ..search.result import SearchResult
 
@@ -42,7 +42,7 @@ async def search(request: Request) -> Any:
 @router.get("/status")
 async def status() -> dict[str, Any]:
     """Versions and configuration of this server."""
-    return {"version": __version__, "algorithms": sorted(ALGORITHMS), **_client().status()}
+    return {"version": __version__, "algorithms": sorted(known()), **_client().status()}
 
 
 async def _result(events: AsyncIterator[Any], request: Request) -> dict[str, Any]:

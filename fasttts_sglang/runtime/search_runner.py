@@ -160,13 +160,15 @@ class SearchRunner:
         if self.verifier is None and not params.verifier_free:
             raise BadRequest(
                 "algorithm",
-                f"{params.algorithm!r} with selection {params.selection!r} needs a verifier,"
+                f"{params.algorithm!r} with selection {params.chosen_by!r} needs a verifier,"
                 " and the server was started without --fasttts-verifier-path",
             )
         replay = None
         if self._config.replay:
-            if params.algorithm == "best_of_n":
-                raise BadRequest("algorithm", "best_of_n has no steps that could be replayed")
+            if params.algorithm in ("best_of_n", "self_consistency"):
+                raise BadRequest(
+                    "algorithm", f"{params.algorithm} has no steps that could be replayed"
+                )
             replay = Replay(ReplaySpec.from_json(self._config.replay), params.seed)
         scheduler = self._scheduler
         verifier_prompt = message.verifier_prompt_ids or message.prompt_ids

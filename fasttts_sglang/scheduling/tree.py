@@ -176,17 +176,19 @@ class SearchTree:
         """How many nodes will survive the round, and how many children each will then get.
 
         The number of survivors is what `decide` says of placeholder scores. Children: as many as
-        the nodes of this round got, and in the first round as many as keep the width.
+        the nodes of this round got; in the first round, and where they got different numbers, as
+        many as keep the width.
         """
         if any(expand.steps != 1 for expand in state.expansions):
             return 0, 0
         survivors = state.decide([Node(step.path, (0.5,), 1) for step in self._members])
         if not survivors:
             return 0, 0
-        first = state.expansions[0]
-        if first.node.path == ():
-            return len(survivors), max(1, state.num_children // len(survivors))
-        return len(survivors), first.num_children
+        places = len({node.path for node in survivors})
+        widths = {expand.num_children for expand in state.expansions}
+        if len(widths) == 1 and state.expansions[0].node.path:
+            return places, widths.pop()
+        return places, max(1, state.num_children // places)
 
     # -- p(needed) ---------------------------------------------------------------------
 

@@ -1,38 +1,63 @@
-"""The algorithms by name."""
+"""The algorithms by name; other packages add theirs by the entry point group of this package."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
 
 from .aggregate import AGGREGATIONS
 from .beam import beam_search
 from .best_of_n import best_of_n
 from .core import Search
+from .dvts import dvts
+from .mcts import mcts
+from .widths import dynamic_branching, particle_filter, rebase
 
 if TYPE_CHECKING:
     from .params import SearchParams
 
+GROUP = "fasttts_sglang.algorithms"
+Maker = Callable[["SearchParams"], Search]
 
-def _beam(params: SearchParams) -> Search:
-    return beam_search(
-        num_beams=params.n,
-        branch=params.branch,
-        max_steps=params.max_steps,
-        aggregate=AGGREGATIONS[params.aggregation],
-    )
+
+def _stepwise(params: SearchParams) -> dict[str, Any]:
+    """What every search by steps is told."""
+    return {
+        "num_beams": params.n,
+        "max_steps": params.max_steps,
+        "verify_every": params.verify_every,
+        "aggregate": AGGREGATIONS[params.aggregation],
+    }
 
 
 def _best_of_n(params: SearchParams) -> Search:
     return best_of_n(num_samples=params.n, aggregate=AGGREGATIONS[params.aggregation])
 
 
-ALGORITHMS: dict[str, Callable[[SearchParams], Search]] = {
-    "beam": _beam,
+BUILT_IN: dict[str, Maker] = {
+    "beam": lambda p: beam_search(branch=p.branch, **_stepwise(p)),
     "best_of_n": _best_of_n,
+    "dvts": lambda p: dvts(branch=p.branch, **_stepwise(p)),
+    "dynamic_branching": lambda p: dynamic_branching(branch=p.branch, **_stepwise(p)),
+    "mcts": lambda p: mcts(branch=p.branch, exploration=p.exploration, **_stepwise(p)),
+    "particle_filter": lambda p: particle_filter(seed=p.seed, **_stepwise(p)),
+    "rebase": lambda p: rebase(temperature=p.balance_temperature, **_stepwise(p)),
+    "self_consistency": _best_of_n,
 }
+BRANCHING = ("beam", "dvts", "dynamic_branching", "mcts")
+"""Those for which n must be a multiple of `branch`."""
+
+
+@cache
+def known() -> Mapping[str, Maker]:
+    """All algorithms. An entry point is a callable from SearchParams to a search."""
+    others = {point.name: point for point in entry_points(group=GROUP)}
+    loaded = {name: point.load() for name, point in others.items() if name not in BUILT_IN}
+    return {**BUILT_IN, **loaded}
 
 
 def make(params: SearchParams) -> Search:
     """The generator of the algorithm that `params` names."""
-    return ALGORITHMS[params.algorithm](params)
+    return known()[params.algorithm](params)

@@ -7,12 +7,17 @@ from .core import Decide, Expand, Finish, Node, Round, Search
 from .ranking import best_first, candidates
 
 
-def beam_search(*, num_beams: int, branch: int, max_steps: int, aggregate: Aggregate) -> Search:
+def beam_search(
+    *, num_beams: int, branch: int, max_steps: int, verify_every: int, aggregate: Aggregate
+) -> Search:
     """Each round, keep the best `num_beams // branch` beams and extend each `branch` ways.
 
     The first round draws `num_beams` steps from the prompt. Beams that have ended leave the race
     as candidates and do not take a place from the others. The search ends once it has
     `num_beams` answers, nothing is left to extend, or after `max_steps` rounds.
+
+    Args:
+        verify_every: Steps between two looks of the verifier (VG-Search, arXiv:2505.11730).
 
     Returns:
         Answers, best first; if there is none, the cut and unfinished beams.
@@ -25,7 +30,9 @@ def beam_search(*, num_beams: int, branch: int, max_steps: int, aggregate: Aggre
     frontier, fanout = [Node()], num_beams
     ended: list[Node] = []
     for _ in range(max_steps):
-        survivors = yield Round(tuple(Expand(node, fanout) for node in frontier), decide)
+        survivors = yield Round(
+            tuple(Expand(node, fanout, verify_every) for node in frontier), decide
+        )
         ended += [node for node in survivors if not node.extendable]
         frontier = [node for node in survivors if node.extendable]
         fanout = branch

@@ -29,14 +29,21 @@ class SearchParams:
         fasttts_sglang.errors.BadRequest: n: 10 is not divisible by branch=4
     """
 
-    algorithm: str = option("beam", "Search algorithm: beam or best_of_n.")
+    algorithm: str = option("beam", "Search algorithm; see below.")
     n: int = option(16, "Number of beams, or of samples.", ge=1, le=4096)
     branch: int = option(4, "Children per kept beam; n must be divisible by it.", ge=1, le=4096)
     aggregation: str = option(
         "last", "How step scores become one score.", choices=sorted(AGGREGATIONS)
     )
-    selection: str = option("best", "How the answer is chosen.", choices=SELECTIONS)
+    selection: str | None = option(
+        None,
+        "How the answer is chosen; by default best, for self_consistency majority.",
+        choices=SELECTIONS,
+    )
     max_steps: int = option(40, "Rounds of a beam search.", ge=1, le=10_000)
+    verify_every: int = option(1, "Steps between two looks of the verifier.", ge=1, le=1000)
+    balance_temperature: float = option(0.2, "Of rebase's softmax over scores.", gt=0, le=100)
+    exploration: float = option(1.4, "UCT's constant in mcts.", ge=0, le=1000)
     step_tokens: int | None = option(
         None, "Also end a step after so many tokens.", ge=1, le=1_000_000
     )
@@ -57,16 +64,16 @@ class SearchParams:
     answer: str = option("auto", "How an answer is read off a text.", choices=sorted(EXTRACTORS))
 
     def __post_init__(self) -> None:
-        from .algorithms import ALGORITHMS  # the algorithms take SearchParams
+        from .algorithms import BRANCHING, known  # the algorithms take SearchParams
 
         hints = declared.types(type(self))
         for entry in fields(self):
             if text := declared.problem(entry, hints[entry.name], getattr(self, entry.name)):
                 raise BadRequest(entry.name, text)
-        if self.algorithm not in ALGORITHMS:
-            known = ", ".join(sorted(ALGORITHMS))
-            raise BadRequest("algorithm", f"{self.algorithm!r} is unknown; known are {known}")
-        if self.algorithm == "beam" and self.n % self.branch:
+        if self.algorithm not in known():
+            names = ", ".join(sorted(known()))
+            raise BadRequest("algorithm", f"{self.algorithm!r} is unknown; known are {names}")
+        if self.algorithm in BRANCHING and self.n % self.branch:
             raise BadRequest("n", f"{self.n} is not divisible by branch={self.branch}")
         if self.top_k == 0:
             raise BadRequest("top_k", "must be -1 (off) or at least 1, got 0")
@@ -76,7 +83,14 @@ class SearchParams:
     @property
     def verifier_free(self) -> bool:
         """Whether the search can do without scores."""
-        return self.algorithm == "best_of_n" and self.selection == "majority"
+        samples = self.algorithm in ("best_of_n", "self_consistency")
+        return samples and self.chosen_by == "majority"
+
+    @property
+    def chosen_by(self) -> str:
+        """How the answer is chosen."""
+        by_vote = self.algorithm == "self_consistency"
+        return self.selection or ("majority" if by_vote else "best")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

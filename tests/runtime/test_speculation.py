@@ -13,6 +13,7 @@ import pytest
 
 from fasttts_sglang import FastTTSEngine
 from fasttts_sglang.models import tiny_task
+from fasttts_sglang.search.algorithms import BUILT_IN
 from fasttts_sglang.search.params import SPECULATION
 
 from .modes import WIDE, results, summary, tree
@@ -25,6 +26,22 @@ def test_all_modes_give_the_same_result(engine: FastTTSEngine) -> None:
     assert set(found["equal"].values()) == {len(PROBLEMS)}, found
     assert found["kept"]["off"] == found["wasted"]["off"] == 0
     assert found["kept"]["full"] > 100, found
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "verify_every"), [*((name, 1) for name in sorted(BUILT_IN)), ("beam", 2)]
+)
+def test_every_algorithm_gives_the_same_result_with_and_without(
+    engine: FastTTSEngine, algorithm: str, verify_every: int
+) -> None:
+    params = replace(WIDE, n=8, algorithm=algorithm, verify_every=verify_every)
+    plain, full = (
+        engine.search(PROBLEMS[2:], replace(params, speculation=mode)) for mode in ("off", "full")
+    )
+    assert [tree(result) for result in plain] == [tree(result) for result in full]
+    for result in plain:
+        assert result.candidates
+        assert all(len(c.path) <= len(c.steps) for c in result.candidates)
 
 
 def test_counts_add_up(engine: FastTTSEngine) -> None:

@@ -1,18 +1,21 @@
 """Search algorithms against a simulated tree: what they promise, for any tree."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttts_sglang.search.aggregate import AGGREGATIONS
-from fasttts_sglang.search.algorithms import make
+from fasttts_sglang.search.algorithms import BUILT_IN, make
 from fasttts_sglang.search.beam import keep_best
 from fasttts_sglang.search.core import Expand, Finish, Node, Round, drive, resume, start
 from fasttts_sglang.search.params import SearchParams
+from fasttts_sglang.search.widths import proportional, systematic
 
 finishes = st.sampled_from(list(Finish))
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=5).map(tuple)
@@ -86,10 +89,113 @@ def test_beam_search_keeps_its_promises(tree: Tree, params: SearchParams) -> Non
 def test_the_order_of_completion_does_not_matter(
     tree: Tree, params: SearchParams, order: int
 ) -> None:
-    for algorithm in ("beam", "best_of_n"):
+    for algorithm in BUILT_IN:
         chosen = params.replace(algorithm=algorithm)
         shuffled = Tree(tree.seed, tree.end, tree.cut, order)
         assert drive(make(chosen), tree) == drive(make(chosen), shuffled)
+
+
+@given(trees, searches, st.sampled_from(sorted(BUILT_IN)), st.integers(1, 3))
+def test_every_algorithm_keeps_its_promises(
+    tree: Tree, params: SearchParams, algorithm: str, verify_every: int
+) -> None:
+    """No more than n rows at once, no node asked for twice, a cut path never beside answers."""
+    params = params.replace(algorithm=algorithm, verify_every=verify_every)
+    search = make(params)
+    state, asked = start(search), set()
+    rounds = 0
+    while isinstance(state, Round):
+        rounds += 1
+        assert 0 < state.num_children <= params.n
+        children = sorted(tree(state.expansions), key=lambda node: node.path)
+        paths = {child.path for child in children}
+        assert len(paths) == state.num_children
+        assert not paths & asked
+        asked |= paths
+        survivors = state.decide(children)
+        assert {node.path for node in survivors} <= paths
+        state = resume(search, survivors)
+    assert rounds <= params.max_steps
+    assert {node.path for node in state} <= asked
+    assert len({node.path for node in state}) == len(state) > 0
+    aggregate = AGGREGATIONS[params.aggregation]
+    ranks = [(-aggregate(node.scores), node.path) for node in state]
+    assert ranks == sorted(ranks)
+    if any(node.finish is Finish.EOS for node in state):
+        assert {node.finish for node in state} == {Finish.EOS}
+
+
+def scored(*values: float) -> list[Node]:
+    return [Node((i,), (value,), 1) for i, value in enumerate(values)]
+
+
+def first_round(**params: Any) -> Round:
+    state = start(make(SearchParams(**params)))
+    assert isinstance(state, Round)
+    return state
+
+
+def widths(survivors: list[Node]) -> dict[int, int]:
+    return dict(Counter(node.path[0] for node in survivors))
+
+
+def test_dvts_keeps_the_best_of_every_subtree() -> None:
+    decide = first_round(algorithm="dvts", n=8, branch=4).decide
+    kept = decide(scored(0.9, 0.8, 0.7, 0.95, 0.1, 0.2, 0.3, 0.2))
+    assert [node.path for node in kept] == [(3,), (6,)]
+
+
+def test_dynamic_branching_shares_by_score_and_keeps_all() -> None:
+    decide = first_round(algorithm="dynamic_branching", n=8, branch=4).decide
+    assert widths(decide(scored(0.9, 0.1, 0.3, 0.2, 0, 0, 0, 0))) == {0: 6, 2: 2}
+
+
+def test_rebase_gives_the_best_most_and_the_hopeless_nothing() -> None:
+    decide = first_round(algorithm="rebase", n=8, balance_temperature=0.2).decide
+    # softmax: 43 %, 43 %, 10 % and 1 % five times
+    found = widths(decide(scored(0.9, 0.9, 0.6, 0.1, 0.1, 0.1, 0.1, 0.1)))
+    assert found == {0: 4, 1: 3, 2: 1}
+
+
+def test_a_particle_is_resampled_by_the_odds_of_its_score() -> None:
+    decide = first_round(algorithm="particle_filter", n=4).decide
+    assert widths(decide(scored(0.99, 0.01, 0.01, 0.01))) == {0: 4}
+    assert sum(widths(decide(scored(0.5, 0.5, 0.5, 0.5))).values()) == 4
+
+
+def test_mcts_goes_where_values_are_high_and_looks_elsewhere_too() -> None:
+    for exploration, expected in ((0.0, {(0,), (1,)}), (100.0, None)):
+        search = make(
+            SearchParams(algorithm="mcts", n=8, branch=4, exploration=exploration, max_steps=9)
+        )
+        state = start(search)
+        assert isinstance(state, Round)
+        state = resume(search, scored(0.9, 0.8, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1))
+        assert isinstance(state, Round)
+        chosen = {expand.node.path for expand in state.expansions}
+        assert len(chosen) == 2
+        if expected:
+            assert chosen == expected
+        seen = set()
+        while isinstance(state, Round) and len(seen) < 8:
+            seen |= {expand.node.path[:1] for expand in state.expansions}
+            children = [
+                Node((*e.node.path, i), (*e.node.scores, e.node.scores[-1]), 2)
+                for e in state.expansions
+                for i in range(e.num_children)
+            ]
+            state = resume(search, children)
+        assert (len(seen) > 4) == (exploration > 1)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(0, 60), st.floats(0, 0.999))
+def test_allotments_add_up(weights: list[float], total: int, draw: float) -> None:
+    for counts in (
+        proportional(weights, total),
+        systematic([w + 1e-3 for w in weights], total, draw),
+    ):
+        assert sum(counts) == total
+        assert min(counts) >= 0
 
 
 def test_the_first_round_draws_n_steps_from_the_prompt() -> None:

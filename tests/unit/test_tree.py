@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fasttts_sglang.scheduling.slots import choose
 from fasttts_sglang.scheduling.tree import SearchTree, Speculation, Step
 from fasttts_sglang.search.aggregate import AGGREGATIONS
-from fasttts_sglang.search.algorithms import make
+from fasttts_sglang.search.algorithms import BUILT_IN, make
 from fasttts_sglang.search.core import Expand, Finish, Node, Path, drive
 from fasttts_sglang.search.params import SearchParams
 from fasttts_sglang.search.replay import Replay, ReplaySpec
@@ -35,7 +35,7 @@ PARAMS = st.builds(
     kept=st.integers(1, 5),
     max_steps=st.integers(1, 8),
     aggregation=st.sampled_from(sorted(AGGREGATIONS)),
-    algorithm=st.sampled_from(["beam", "best_of_n"]),
+    algorithm=st.sampled_from(sorted(BUILT_IN)),
 )
 
 
