@@ -8,20 +8,17 @@ their vote the majority baseline), best-of-n by the verifier, and PRM beam searc
 
 import argparse
 import json
-import math
-import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fasttts_sglang import FastTTSEngine, SearchParams, SearchResult
+from fasttts_sglang.evaluation.statistics import interval, percent
 from fasttts_sglang.models import tiny_task
 from fasttts_sglang.search.answers import select
 
 from .environment import describe
-
-RESAMPLES = 2000
 
 
 def main() -> None:
@@ -107,15 +104,6 @@ def row(
     }
 
 
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and its 95 % bootstrap interval over problems."""
-    rng = random.Random(0)
-    count = len(values)
-    means = sorted(math.fsum(rng.choices(values, k=count)) / count for _ in range(RESAMPLES))
-    low, high = means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES)]
-    return round(math.fsum(values) / count, 4), round(low, 4), round(high, 4)
-
-
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a markdown table."""
     lines = [
@@ -128,13 +116,6 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             f"| {r['n']} | {r['name']} | {' | '.join(cells)} | {r['tokens_per_problem']} |"
         )
     return "\n".join(lines)
-
-
-def percent(value: tuple[float, float, float] | None) -> str:
-    """A mean with its interval, in percent points."""
-    if value is None:
-        return ""
-    return "{:.1f} ({:.1f} to {:.1f})".format(*(100 * x for x in value))
 
 
 def report(record: dict[str, Any], text: str) -> str:

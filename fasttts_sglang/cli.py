@@ -1,10 +1,11 @@
-"""fasttts: solve a problem, or serve."""
+"""fasttts: solve a problem, measure accuracy, or serve."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from . import __version__
@@ -38,13 +39,27 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("problem", nargs="?", help="the problem; `-` reads standard input")
     solve.add_argument("--demo", action="store_true", help="a bundled problem for the tiny pair")
     solve.add_argument("--json", action="store_true", help="print the whole result as JSON")
-    solve.add_argument("--model", help="generator; default: the bundled tiny pair")
-    solve.add_argument("--verifier", help="process reward model that goes with --model")
-    solve.add_argument(
-        "--engine", type=_json_object, default={}, help="arguments of sglang.Engine, as JSON"
-    )
+    _add_models(solve)
     add_flags(solve)
     solve.set_defaults(run=_solve)
+
+    evaluate = commands.add_parser(
+        "eval",
+        help="accuracy and cost of algorithms and widths on a task; goes on where it ended",
+        allow_abbrev=False,
+        conflict_handler="resolve",
+    )
+    add_flags(evaluate)
+    evaluate.add_argument("--task", default="tiny", help="a name (tiny, gsm8k, ...) or JSON lines")
+    evaluate.add_argument("--algorithm", nargs="+", default=["beam"], help="one or several")
+    evaluate.add_argument("--n", nargs="+", type=int, default=[8], help="one or several widths")
+    evaluate.add_argument("--seed", nargs="+", type=int, default=[0], help="one or several")
+    evaluate.add_argument("--limit", type=int, help="first so many problems")
+    evaluate.add_argument("--grader", choices=("string", "choice", "math"), help="of answers")
+    evaluate.add_argument("--together", type=int, default=16, help="searches at once")
+    evaluate.add_argument("--out", type=Path, required=True, help="JSON lines; appended to")
+    _add_models(evaluate)
+    evaluate.set_defaults(run=_eval)
 
     serve = commands.add_parser(
         "serve",
@@ -55,6 +70,35 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("argv", nargs=argparse.REMAINDER)
     serve.set_defaults(run=_serve)
     return parser
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="generator; default: the bundled tiny pair")
+    parser.add_argument("--verifier", help="process reward model that goes with --model")
+    parser.add_argument(
+        "--engine", type=_json_object, default={}, help="arguments of sglang.Engine, as JSON"
+    )
+
+
+def _eval(args: argparse.Namespace) -> int:
+    from .evaluation.command import evaluate
+
+    grid = ("algorithm", "n", "seed")
+    given = {f.name: getattr(args, f.name) for f in fields(SearchParams) if f.name not in grid}
+    return evaluate(
+        args.task,
+        {name: value for name, value in given.items() if value is not None},
+        algorithms=args.algorithm,
+        widths=args.n,
+        seeds=args.seed,
+        limit=args.limit,
+        grader=args.grader,
+        together=args.together,
+        out=args.out,
+        model=args.model,
+        verifier=args.verifier,
+        engine_args=args.engine,
+    )
 
 
 def _solve(args: argparse.Namespace) -> int:

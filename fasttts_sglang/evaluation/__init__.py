@@ -1,0 +1,1 @@
+"""`fasttts eval`: problems with known answers, graded, resumable, with confidence intervals."""

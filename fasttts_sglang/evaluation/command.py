@@ -1,0 +1,109 @@
+"""`fasttts eval` itself."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..errors import ConfigError
+from ..search.params import SearchParams
+from . import grid, tasks
+from .grading import GRADERS
+
+
+def evaluate(
+    task_name: str,
+    overrides: dict[str, Any],
+    *,
+    algorithms: list[str],
+    widths: list[int],
+    seeds: list[int],
+    limit: int | None,
+    grader: str | None,
+    together: int,
+    out: Path,
+    model: str | None,
+    verifier: str | None,
+    engine_args: dict[str, Any],
+) -> int:
+    """Run what `out` does not hold yet, then print the summary and write it beside `out`.
+
+    Args:
+        task_name: See `tasks.load`.
+        overrides: SearchParams fields for all settings.
+        algorithms, widths, seeds: The grid.
+        limit: Number of problems; None for all.
+        grader: None for the task's own.
+        together: Searches at once.
+        out: JSON lines, one per graded answer; appended to.
+        model, verifier: Paths; None means the bundled tiny pair.
+        engine_args: Further arguments of `sglang.Engine`.
+
+    Raises:
+        BadRequest, ConfigError: Bad input, found before anything boots.
+        SearchFailed: A search ended without a result; what was graded is in `out`.
+    """
+    if together < 1:
+        raise ConfigError(f"--together: must be at least 1, got {together}")
+    if verifier and not model:
+        raise ConfigError("--verifier needs --model: the bundled pair has a verifier of its own")
+    task = tasks.load(task_name, limit)
+    defaults = _tiny_defaults() if model is None else {}
+    settings = [
+        SearchParams.from_dict({**defaults, **overrides, "algorithm": name, "n": n, "seed": seed})
+        for name in algorithms
+        for n in widths
+        for seed in seeds
+    ]
+    grader = grader or task.grader
+    GRADERS[grader]("1", "2")  # is its library there?
+    records = grid.read(out)
+    console = Console(stderr=True)
+    total = len(task.problems) * len(settings)
+    keys = {
+        (task.name, problem.id, params.algorithm, params.n, params.seed)
+        for problem in task.problems
+        for params in settings
+    }
+    if not keys <= {record.key for record in records}:
+        with console.status("starting SGLang with both models ..."):
+            from ..engine import FastTTSEngine
+
+            engine = FastTTSEngine(model, verifier, **engine_args)
+        with engine, _bar(console) as bar:
+            line = bar.add_task(task.name, total=total, completed=total - _missing(keys, records))
+            found = grid.run(engine, task, settings, grader=grader, done=records, together=together)
+            for record in found:
+                grid.append(out, record)
+                records.append(record)
+                bar.advance(line)
+    rows = grid.summary([record for record in records if record.key in keys])
+    text = grid.table(rows)
+    print(text)
+    out.with_suffix(".md").write_text(
+        f"# {task.name}: {len(task.problems)} problems\n\nGraded by `{grader}`; intervals:"
+        f" bootstrap over problems and seeds {seeds}; all but algorithm, n and seed:"
+        f" `{ {**defaults, **overrides} }`.\n\n{text}\n"
+    )
+    try:
+        grid.plot(rows, out.with_suffix(".png"))
+    except ImportError:
+        print("no plot: matplotlib is missing; install the extra `bench`", file=sys.stderr)
+    return 0
+
+
+def _missing(keys: set[tuple[str, str, str, int, int]], records: list[grid.Record]) -> int:
+    return len(keys - {record.key for record in records})
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console)
+
+
+def _tiny_defaults() -> dict[str, Any]:
+    from ..solve import tiny_defaults
+
+    return tiny_defaults()
