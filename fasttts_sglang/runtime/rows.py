@@ -188,7 +188,7 @@ class RowFactory:
         scheduler, search, branch = self._scheduler, row.search, row.branch
         params = copy.copy(self._sampling_params(row))
         params.sampling_seed = branch.seed
-        params.max_new_tokens = 1 if row.only_prefill else search.budget - branch.parent_len
+        params.max_new_tokens = 1 if row.only_prefill else search.rules.budget - branch.parent_len
         req = Req(
             self.prefix(search.rid) + ".".join(map(str, branch.path)),
             "",

@@ -26,6 +26,7 @@ from .messages import SearchDone, SearchMessage, SearchProgress
 from .row import Row
 from .rows import RowFactory
 from .slots import Slots
+from .step_rules import StepRules
 from .steps import StepEnds
 from .verifier_runner import VerifierRunner
 
@@ -133,9 +134,9 @@ class SearchRunner:
     def _move(self, running: Any) -> Any:
         for search in self._live.values():
             search.count_slots()
-        due = [search for search in self._live.values() if search.due()]
+        due = [search for search in self._live.values() if search.scoring.due()]
         if due:
-            self._score([s for s in self._live.values() if s in due or s.eager])
+            self._score([s for s in self._live.values() if s in due or s.scoring.eager])
         for search in list(self._live.values()):
             if search.changed and search.prefilled:
                 self._guarded(search, self._advance)
@@ -184,14 +185,15 @@ class SearchRunner:
         )
         mode = Speculation(params.speculation or self._config.speculation)
         tree = SearchTree(make(params), AGGREGATIONS[params.aggregation], mode)
-        return ActiveSearch(self, message, params, tree, steps, budget, verifier_prompt, replay)
+        rules = StepRules(params, budget, steps, replay)
+        return ActiveSearch(self, message, params, tree, rules, verifier_prompt)
 
     def _begin(self, search: ActiveSearch) -> None:
         """Prefill the prompt once in both models; the first round then hits the caches."""
         search.begin()
         self._rows.enqueue(search.prompt_row())
         if self.verifier is not None:
-            self.verifier.score([search.prompt_job()])
+            self.verifier.score([search.scoring.prompt_job()])
 
     def _score(self, searches: list[ActiveSearch]) -> None:
         """Score what is complete, all searches in common batches."""
@@ -205,7 +207,7 @@ class SearchRunner:
                 self._fail(searches[0], exc)
                 return
             for search in searches:  # find out whose fault it is
-                search.put_back()
+                search.scoring.put_back()
                 self._score([search])
             return
         seconds = time.perf_counter() - tick
@@ -229,7 +231,7 @@ class SearchRunner:
             if search.message.report_progress:
                 progress = SearchProgress(rid=search.rid, progress=search.progress())
                 self._reply(search.message, progress)
-            if search.due():
+            if search.scoring.due():
                 self._score([search])
 
     def _is_live(self, search: ActiveSearch) -> bool:

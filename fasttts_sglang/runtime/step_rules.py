@@ -1,0 +1,79 @@
+"""When the step that a row decodes is complete: the search's parameters, or a replay."""
+
+from collections.abc import Sequence
+
+from ..search.core import Finish
+from ..search.params import SearchParams
+from ..search.replay import Replay
+from .row import Row
+from .steps import StepEnds
+
+
+class StepRules:
+    """Looks at every new token of a search's rows.
+
+    Args:
+        budget: Response tokens of one path.
+    """
+
+    def __init__(
+        self, params: SearchParams, budget: int, steps: StepEnds, replay: Replay | None
+    ) -> None:
+        self.budget = budget
+        self.replay = replay
+        self._params = params
+        self._steps = steps
+
+    def set_out(self, row: Row) -> None:
+        """Prepare `row` for the node that it is about to decode."""
+        row.steps_left = row.branch.step.steps
+        if self.replay is not None:
+            row.steps_left = 1
+        self._set_limit(row)
+
+    def look(self, row: Row) -> Finish | None:
+        """How the node has ended with the token that `row` has just got; None: it goes on.
+
+        Runs once per row and decode step.
+        """
+        ids = row.req.output_ids
+        if len(ids) - row.step_begin < row.limit and not self._ends(row, ids):
+            return None
+        own, branch = row.own_ids(), row.branch
+        finish = self._finish(row, own, full=branch.parent_len + len(own) >= self.budget)
+        if finish is Finish.STOP and row.steps_left is not None and row.steps_left > 1:
+            branch.ends.append(branch.parent_len + len(own))
+            row.steps_left -= 1
+            row.step_begin = len(ids)
+            self._set_limit(row)
+            return None
+        return finish
+
+    def split(self, ids: Sequence[int], begin: int) -> list[int]:
+        """Ends of the steps in ids[begin:], the last of them always len(ids)."""
+        return self._steps.split(ids, begin)
+
+    def _set_limit(self, row: Row) -> None:
+        """Tokens that the row's current step may have."""
+        done = row.step_begin - row.begin
+        left = self.budget - row.branch.parent_len - done
+        if self.replay is not None:
+            row.limit = min(left, self.replay.step_tokens(row.branch.path))
+        elif row.steps_left is None:
+            row.limit = left
+        else:
+            params = self._params
+            row.limit = min(left, params.max_step_tokens, params.step_tokens or left)
+
+    def _ends(self, row: Row, ids: Sequence[int]) -> bool:
+        if self.replay is not None:
+            return False
+        if self._steps.is_eos(ids[-1]):
+            return True
+        by_steps = row.steps_left is not None
+        return by_steps and self._steps.is_boundary(ids, row.step_begin, len(ids))
+
+    def _finish(self, row: Row, own: Sequence[int], *, full: bool) -> Finish:
+        if self.replay is not None:
+            return Finish.LENGTH if full else self.replay.finish(row.branch.path)
+        return self._steps.finish(own, row.step_begin - row.begin, full=full)
