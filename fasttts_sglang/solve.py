@@ -51,9 +51,7 @@ def solve(
         truth = str(tiny_task.true_answer(problem))
     if not problem:
         raise BadRequest("problem", "is empty; give one, or --demo")
-    if verifier and not model:
-        raise ConfigError("--verifier needs --model: the bundled pair has a verifier of its own")
-    params = SearchParams.from_dict({**(tiny_defaults() if model is None else {}), **overrides})
+    params = SearchParams.from_dict({**defaults(model, verifier), **overrides})
     console = Console(stderr=True, quiet=as_json)
     began = time.perf_counter()
     with console.status("starting SGLang with both models ..."):
@@ -74,9 +72,15 @@ def solve(
     return 0 if result.answer is not None else 1
 
 
-def tiny_defaults() -> dict[str, Any]:
-    """Search parameters that suit the bundled pair."""
-    return dict(tiny_task.SEARCH)
+def defaults(model: str | None, verifier: str | None) -> dict[str, Any]:
+    """Search parameters that suit the bundled pair, if it is what runs.
+
+    Raises:
+        ConfigError: A verifier is given without a generator.
+    """
+    if verifier and not model:
+        raise ConfigError("--verifier needs --model: the bundled pair has a verifier of its own")
+    return {} if model else dict(tiny_task.SEARCH)
 
 
 def _watch(engine: Any, problem: str, params: SearchParams, console: Console) -> SearchResult:

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..errors import ConfigError
 from ..search.params import SearchParams
+from ..solve import defaults
 from . import grid, tasks
 from .grading import GRADERS
 
@@ -47,12 +48,10 @@ def evaluate(
     """
     if together < 1:
         raise ConfigError(f"--together: must be at least 1, got {together}")
-    if verifier and not model:
-        raise ConfigError("--verifier needs --model: the bundled pair has a verifier of its own")
+    fixed = {**defaults(model, verifier), **overrides}
     task = tasks.load(task_name, limit)
-    defaults = _tiny_defaults() if model is None else {}
     settings = [
-        SearchParams.from_dict({**defaults, **overrides, "algorithm": name, "n": n, "seed": seed})
+        SearchParams.from_dict({**fixed, "algorithm": name, "n": n, "seed": seed})
         for name in algorithms
         for n in widths
         for seed in seeds
@@ -62,11 +61,7 @@ def evaluate(
     records = grid.read(out)
     console = Console(stderr=True)
     total = len(task.problems) * len(settings)
-    keys = {
-        (task.name, problem.id, params.algorithm, params.n, params.seed)
-        for problem in task.problems
-        for params in settings
-    }
+    keys = {grid.key(task, problem, params) for problem in task.problems for params in settings}
     if not keys <= {record.key for record in records}:
         with console.status("starting SGLang with both models ..."):
             from ..engine import FastTTSEngine
@@ -85,7 +80,7 @@ def evaluate(
     out.with_suffix(".md").write_text(
         f"# {task.name}: {len(task.problems)} problems\n\nGraded by `{grader}`; intervals:"
         f" bootstrap over problems and seeds {seeds}; all but algorithm, n and seed:"
-        f" `{ {**defaults, **overrides} }`.\n\n{text}\n"
+        f" `{fixed}`.\n\n{text}\n"
     )
     try:
         grid.plot(rows, out.with_suffix(".png"))
@@ -94,16 +89,10 @@ def evaluate(
     return 0
 
 
-def _missing(keys: set[tuple[str, str, str, int, int]], records: list[grid.Record]) -> int:
+def _missing(keys: set[grid.Key], records: list[grid.Record]) -> int:
     return len(keys - {record.key for record in records})
 
 
 def _bar(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console)
-
-
-def _tiny_defaults() -> dict[str, Any]:
-    from ..solve import tiny_defaults
-
-    return tiny_defaults()

@@ -14,6 +14,8 @@ from .grading import GRADERS
 from .statistics import interval, percent
 from .tasks import Problem, Task
 
+Key = tuple[str, str, str, int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -33,9 +35,14 @@ class Record:
     latency_s: float
 
     @property
-    def key(self) -> tuple[str, str, str, int, int]:
+    def key(self) -> Key:
         """What is not computed twice."""
         return self.task, self.problem, self.algorithm, self.n, self.seed
+
+
+def key(task: Task, problem: Problem, params: SearchParams) -> Key:
+    """`Record.key` of the record that there is not yet."""
+    return task.name, problem.id, params.algorithm, params.n, params.seed
 
 
 class Engine(Protocol):
@@ -60,7 +67,7 @@ def run(
         (problem, params)
         for params in settings
         for problem in task.problems
-        if (task.name, problem.id, params.algorithm, params.n, params.seed) not in known
+        if key(task, problem, params) not in known
     ]
     for begin in range(0, len(work), together):
         part = work[begin : begin + together]

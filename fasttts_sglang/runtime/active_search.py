@@ -56,7 +56,7 @@ class ActiveSearch:
 
     def prompt_row(self) -> Row:
         """A row that only brings the prompt's KV into the radix cache."""
-        return Row(self, self._root(), 1, 0, only_prefill=True)
+        return Row(self, self._root(), only_prefill=True)
 
     def row(self, branch: Branch) -> Row:
         """A row for `branch`, which has none."""

@@ -63,8 +63,8 @@ def watch_rows(stock: Callable[..., None], req: Any, *args: Any, **kwargs: Any) 
     row = getattr(req, "fasttts", None)
     if row is None or req.to_finish or req.finished():
         stock(req, *args, **kwargs)
-    elif row.search.runner.on_token(req):
-        row.search.runner.finish(req)
+    else:
+        row.search.runner.on_token(req)
 
 
 def abort(_none: None, scheduler: Any, recv_req: Any) -> None:

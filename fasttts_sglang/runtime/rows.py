@@ -135,8 +135,6 @@ class RowFactory:
         Source: follows SGLang's `Scheduler._build_hisparse_decode_batch`.
         """
         scheduler = self._scheduler
-        for req in reqs:
-            req.req_pool_idx = None
         self._pool.alloc(reqs)
         for req in reqs:
             self._pool.write((req.req_pool_idx, slice(0, req.kv_committed_len)), req.prefix_indices)
@@ -203,7 +201,6 @@ class RowFactory:
         req.tokenizer = scheduler.tokenizer
         req.fasttts = row
         row.req, branch.row = req, row
-        row.begin = row.step_begin = 0
         search.rows.add(row)
         return req
 

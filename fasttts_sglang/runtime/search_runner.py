@@ -16,10 +16,10 @@ from sglang.srt.managers.schedule_batch import FINISH_ABORT, Req
 
 from ..config import FastTTSConfig
 from ..errors import BadRequest, FastTTSError, SearchFailed
-from ..scheduling.tree import SearchTree, Speculation
+from ..scheduling.tree import SearchTree
 from ..search.aggregate import AGGREGATIONS
 from ..search.algorithms import make
-from ..search.params import SearchParams
+from ..search.params import SearchParams, Speculation
 from ..search.replay import Replay, ReplaySpec
 from .active_search import ActiveSearch
 from .messages import SearchDone, SearchMessage, SearchProgress
@@ -75,8 +75,8 @@ class SearchRunner:
             if everything or search.rid == rid:
                 self._close(search, SearchDone(rid=search.rid, error="the search was cancelled"))
 
-    def on_token(self, req: Req) -> bool:
-        """A row has got a token; returns whether it ends here. Runs inside the batch loop."""
+    def on_token(self, req: Req) -> None:
+        """A row has got a token and may end with it. Runs inside the batch loop."""
         row: Row = req.fasttts
         search = row.search
         try:
@@ -88,11 +88,7 @@ class SearchRunner:
             ended = True
         if ended:
             search.rows.discard(row)
-        return ended
-
-    def finish(self, req: Req) -> None:
-        """Let SGLang finish a row that has ended."""
-        self._rows.finish(req)
+            self._rows.finish(req)
 
     def take_finished(self, reqs: Iterable[Req]) -> None:
         """SGLang ended some of these rows on its own?"""

@@ -14,7 +14,7 @@ Array = np.ndarray[tuple[int], np.dtype[np.float64]]
 _PRIOR_WEIGHT = 4.0  # observations that the prior of the line counts for
 _PRIOR_SLOPE = 0.8
 _PRIOR_STD = 1.0
-_FIRST_STD = 1.5  # of scores without a parent
+FIRST_STD = 1.5  # of scores without a parent
 _GRID = np.linspace(-8, 8, 65)
 _LARGEST = 12.0
 

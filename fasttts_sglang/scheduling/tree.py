@@ -7,24 +7,16 @@ ranks what may be decoded ahead by p(needed): how probable it is that the algori
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 
 from ..search.aggregate import Aggregate
 from ..search.core import Finish, Node, Path, Round, Search, resume, start
-from .estimate import Field, ScoreModel, logit
+from ..search.params import Speculation
+from .estimate import FIRST_STD, Field, ScoreModel, logit
 
 MAX_AHEAD = 6  # rounds that are looked ahead
 UNLIKELY = 0.02  # children of a node with less are not considered
-
-
-class Speculation(StrEnum):
-    """How much is decoded before it is asked for."""
-
-    OFF = "off"
-    PAPER = "paper"  # one continuation per finished beam, ended with the round's last beam
-    FULL = "full"
 
 
 @dataclass(slots=True)
@@ -244,7 +236,7 @@ class SearchTree:
         """Mean and standard deviation of the value of a child of `parent`."""
         intercept, slope, std = line
         if parent is None or not parent.path:
-            return intercept, 1.5
+            return intercept, FIRST_STD
         if parent.node is not None:
             return intercept + slope * parent.value, std
         mean, below = self._predict(parent.parent, line)

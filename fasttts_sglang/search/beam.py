@@ -27,12 +27,23 @@ def beam_search(
     and a beam cut by its length never counts as an answer.
     """
     decide = keep_best(num_beams // branch, aggregate)
+    return by_rounds(decide, num_beams, branch, max_steps, verify_every, aggregate)
+
+
+def by_rounds(
+    decide: Decide,
+    num_beams: int,
+    branch: int,
+    max_steps: int,
+    verify_every: int,
+    aggregate: Aggregate,
+) -> Search:
+    """The frame of a search that gives every survivor of `decide` `branch` children."""
     frontier, fanout = [Node()], num_beams
     ended: list[Node] = []
     for _ in range(max_steps):
-        survivors = yield Round(
-            tuple(Expand(node, fanout, verify_every) for node in frontier), decide
-        )
+        expansions = tuple(Expand(node, fanout, verify_every) for node in frontier)
+        survivors = yield Round(expansions, decide)
         ended += [node for node in survivors if not node.extendable]
         frontier = [node for node in survivors if node.extendable]
         fanout = branch

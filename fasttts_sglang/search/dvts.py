@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from .aggregate import Aggregate
-from .core import Expand, Finish, Node, Round, Search
-from .ranking import best_first, candidates
+from .beam import by_rounds
+from .core import Finish, Node, Search
+from .ranking import best_first
 
 
 def dvts(
@@ -30,14 +31,4 @@ def dvts(
             subtrees.setdefault(node.path[0] // branch, node)
         return [subtrees[index] for index in sorted(subtrees)]
 
-    frontier, fanout = [Node()], num_beams
-    ended: list[Node] = []
-    for _ in range(max_steps):
-        expansions = tuple(Expand(node, fanout, verify_every) for node in frontier)
-        survivors = yield Round(expansions, decide)
-        ended += [node for node in survivors if not node.extendable]
-        frontier = [node for node in survivors if node.extendable]
-        fanout = branch
-        if not frontier:
-            break
-    return candidates(ended + frontier, aggregate)
+    return by_rounds(decide, num_beams, branch, max_steps, verify_every, aggregate)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from enum import StrEnum
 from typing import Any, Self
 
 from .. import fields as declared
@@ -10,7 +11,16 @@ from ..fields import option
 from .aggregate import AGGREGATIONS
 from .answers import EXTRACTORS, SELECTIONS
 
-SPECULATION = ("off", "paper", "full")
+
+class Speculation(StrEnum):
+    """How much is decoded before it is asked for."""
+
+    OFF = "off"
+    PAPER = "paper"  # one continuation per finished beam, ended with the round's last beam
+    FULL = "full"
+
+
+SPECULATION = tuple(mode.value for mode in Speculation)
 MAX_STOPS = 16
 
 
@@ -29,7 +39,11 @@ class SearchParams:
         fasttts_sglang.errors.BadRequest: n: 10 is not divisible by branch=4
     """
 
-    algorithm: str = option("beam", "Search algorithm; see below.")
+    algorithm: str = option(
+        "beam",
+        "beam, best_of_n, dvts, dynamic_branching, mcts, particle_filter, rebase, self_consistency"
+        " or one of your own.",
+    )
     n: int = option(16, "Number of beams, or of samples.", ge=1, le=4096)
     branch: int = option(4, "Children per kept beam; n must be divisible by it.", ge=1, le=4096)
     aggregation: str = option(

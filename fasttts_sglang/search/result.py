@@ -62,7 +62,7 @@ class SearchResult:
     candidates: tuple[Candidate, ...]  # best first
     votes: Mapping[str, float]  # weight per normalised answer
     usage: Usage
-    timing: Mapping[str, float]  # seconds
+    timing: Mapping[str, float]  # seconds, and the number of `decode_steps`
     params: Mapping[str, Any] = field(default_factory=dict)  # SearchParams.to_dict()
     timeline: tuple[Span, ...] = ()  # if `params` asked for it
 

@@ -12,15 +12,11 @@ from fasttts_sglang.models import tiny_task
 from fasttts_sglang.search.core import Finish
 from fasttts_sglang.search.seeds import child_seed
 
+from .modes import tree
 from .reference import step_scores
 
 BEAM = SearchParams.from_dict({**tiny_task.SEARCH, "n": 8, "branch": 4})
 PROBLEMS = tiny_task.problems(11, 16, "heldout")
-
-
-def tree(result: SearchResult) -> list[tuple[object, ...]]:
-    """Everything a search decided, without timing and cache statistics."""
-    return [(c.path, [s.token_ids for s in c.steps], c.finish, c.answer) for c in result.candidates]
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttts_sglang.scheduling.slots import choose
-from fasttts_sglang.scheduling.tree import SearchTree, Speculation, Step
+from fasttts_sglang.scheduling.tree import SearchTree, Step
 from fasttts_sglang.search.aggregate import AGGREGATIONS
 from fasttts_sglang.search.algorithms import BUILT_IN, make
 from fasttts_sglang.search.core import Expand, Finish, Node, Path, drive
-from fasttts_sglang.search.params import SearchParams
+from fasttts_sglang.search.params import SearchParams, Speculation
 from fasttts_sglang.search.replay import Replay, ReplaySpec
 
 WORLDS = st.builds(

@@ -1,0 +1,32 @@
+"""The fused sampler against the one in torch operators, run by Triton's interpreter on a CPU."""
+
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import torch
+from fasttts_sglang.runtime import gumbel, seeded_sampling
+
+for columns in (97, 1024, 9000):  # less than a block, one block, more than one program
+    generator = torch.Generator().manual_seed(columns)
+    probs = torch.rand(24, columns, generator=generator)
+    probs[torch.rand(24, columns, generator=generator) < 0.3] = 0.0  # excluded by a filter
+    seeds = torch.randint(0, 2**62, (24,), generator=generator)
+    positions = torch.randint(0, 4096, (24,), generator=generator)
+    fused = gumbel.gumbel_argmax(probs, seeds, positions)
+    plain = seeded_sampling.gumbel_argmax(probs, seeds, positions)
+    assert fused.tolist() == plain.tolist(), columns
+    print("equal", columns)
+"""
+
+
+def test_the_kernel_draws_what_the_torch_version_draws() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.split() == ["equal", "97", "equal", "1024", "equal", "9000"], done.stderr
