@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from fasttts_sglang.verifier.families import CONFIG_KEY
+
 _COMMON = {
     "model_type": "qwen2",
     "hidden_act": "silu",
@@ -47,7 +49,7 @@ SHAPES = {
 }
 
 GENERATOR = "Qwen2ForCausalLM"
-VERIFIER = "Qwen2ForPrmModel"  # ours: a value per token
+VERIFIER = "Qwen2ForPrmModel"  # ours: a value per token, read from the generator's tokens
 STOCK_VERIFIER = "Qwen2ForRewardModel"  # SGLang's: a value at the last token
 
 
@@ -56,5 +58,6 @@ def write(folder: Path, shape: str, architecture: str) -> str:
     path = folder / f"{shape}-{architecture}"
     path.mkdir(parents=True, exist_ok=True)
     config = {**_COMMON, **SHAPES[shape], "architectures": [architecture]}
+    config[CONFIG_KEY] = "shared-tokens"  # others do not look
     (path / "config.json").write_text(json.dumps(config))
     return str(path)

@@ -14,7 +14,8 @@ from .errors import ConfigError
 from .fields import option
 from .search.params import SPECULATION
 from .search.replay import ReplaySpec
-from .verifier.families import family_for
+from .verifier import function
+from .verifier.families import AUTO, FAMILIES, family_for
 
 ENV = "FASTTTS_CONFIG"
 PREFIX = "--fasttts-"
@@ -37,7 +38,12 @@ class FastTTSConfig:
     verifier_path: str = option(
         "", "Process reward model; without one only best-of-n with a majority vote can run."
     )
-    verifier_family: str = option("auto", "How to read it; auto goes by its architecture.")
+    prm_family: str = option(
+        AUTO, "How to read it; auto goes by its architecture.", choices=(AUTO, *sorted(FAMILIES))
+    )
+    verifier_function: str = option(
+        "", "A Python function module:name as the verifier, instead of a model."
+    )
     verifier_tokens: int | None = option(
         None, "Its KV capacity in tokens, instead of a fraction.", ge=16, le=1 << 40
     )
@@ -66,6 +72,10 @@ class FastTTSConfig:
         for entry in fields(self):
             if text := declared.problem(entry, hints[entry.name], getattr(self, entry.name)):
                 raise ConfigError(f"{flag_name(entry.name)}: {text}")
+        if self.verifier_path and self.verifier_function:
+            raise ConfigError(
+                f"{PREFIX}verifier-path and {PREFIX}verifier-function: only one verifier can be"
+            )
         if self.replay:
             ReplaySpec.from_json(self.replay)
 
@@ -78,9 +88,11 @@ class FastTTSConfig:
             model_path: The generator, if known.
 
         Raises:
-            ConfigError: The verifier's folder has no config, is no reward model we know, or its
-                vocabulary is not the generator's.
+            ConfigError: The verifier's folder has no config, is no reward model we know, or must
+                share the generator's vocabulary and does not; or there is no such function.
         """
+        if self.verifier_function:
+            function.load(self.verifier_function)
         path = Path(self.verifier_path)
         looks_local = path.is_absolute() or self.verifier_path.startswith((".", "~"))
         if not self.verifier_path or (not path.exists() and not looks_local):
@@ -88,9 +100,9 @@ class FastTTSConfig:
         verifier = _read_config(path)
         if verifier is None:
             raise ConfigError(f"{PREFIX}verifier-path: {path} has no config.json")
-        family_for(verifier.get("architectures") or [], self.verifier_family)
+        family = family_for(verifier, self.prm_family)
         generator = _read_config(Path(model_path)) if model_path else None
-        if generator is not None:
+        if generator is not None and family.shares_tokens:
             check_vocabulary(generator.get("vocab_size"), verifier.get("vocab_size"))
 
     def replace(self, **changes: Any) -> Self:

@@ -26,9 +26,9 @@ class FastTTSEngine:
 
     Args:
         model_path: The generator; None takes the bundled tiny pair.
-        verifier_path: The process reward model; None with a given generator means no verifier,
-            which leaves best-of-n with a majority vote.
-        config: Further `--fasttts-*` settings; `verifier_path` overrides its field.
+        verifier_path: The process reward model; None takes `config.verifier_path`. A generator
+            without any verifier leaves best-of-n with a majority vote.
+        config: Further `--fasttts-*` settings.
         server_args: Any argument of `sglang.Engine`.
 
     Raises:
@@ -46,12 +46,14 @@ class FastTTSEngine:
     ) -> None:
         config = config or FastTTSConfig()
         if model_path is None:
-            model_path, verifier_path = str(TINY / "generator"), str(TINY / "verifier")
+            model_path = str(TINY / "generator")
+            if not config.verifier_function:
+                verifier_path = verifier_path or config.verifier_path or str(TINY / "verifier")
         config = config.replace(verifier_path=verifier_path or config.verifier_path)
         config.check_verifier(model_path)
         if server_args.get("dp_size", 1) != 1 or server_args.get("pp_size", 1) != 1:
             raise ConfigError("dp_size and pp_size must be 1: a search lives in one scheduler")
-        if cpu.prepare(model_path):
+        if cpu.prepare(model_path, config.verifier_path or None):
             server_args = {**cpu.server_args(), **server_args}
         self._engine = _start({"model_path": model_path, "page_size": 1, **server_args}, config)
         self._client = self._engine.tokenizer_manager.fasttts

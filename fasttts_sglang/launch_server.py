@@ -19,15 +19,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         config, rest = split_argv(list(sys.argv[1:] if argv is None else argv))
         config.check_verifier(_model_path(rest))
         os.environ[ENV] = config.to_env()
-        _serve(_with_defaults(rest))
+        _serve(_with_defaults(rest, config.verifier_path or None))
     except FastTTSError as exc:
         print(f"fasttts: {exc}", file=sys.stderr)
         raise SystemExit(2) from exc
 
 
-def _with_defaults(argv: list[str]) -> list[str]:
+def _with_defaults(argv: list[str], verifier_path: str | None) -> list[str]:
     """Add what this machine needs, unless the user has said otherwise."""
-    defaults = {"page_size": 1} | (cpu.server_args() if cpu.prepare(_model_path(argv)) else {})
+    on_cpu = cpu.prepare(_model_path(argv), verifier_path)
+    defaults = {"page_size": 1} | (cpu.server_args() if on_cpu else {})
     given = {arg.split("=", 1)[0] for arg in argv}
     extra = []
     for name, value in defaults.items():

@@ -10,16 +10,19 @@ from network import Verifier
 from safetensors.torch import save_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from fasttts_sglang.verifier.families import CONFIG_KEY
+
 
 def export(
     folder: Path, generator: Qwen2ForCausalLM, verifier: Verifier, temperature: float
 ) -> None:
     """Write `folder/generator` and `folder/verifier`; weights are bfloat16."""
-    for name, model, architecture in (
-        ("generator", generator, "Qwen2ForCausalLM"),
-        ("verifier", verifier, "Qwen2ForPrmModel"),
-    ):
-        _write(folder / name, {**_config(model.config), "architectures": [architecture]}, model)
+    kinds = {
+        "generator": {"architectures": ["Qwen2ForCausalLM"]},
+        "verifier": {"architectures": ["Qwen2ForPrmModel"], CONFIG_KEY: "shared-tokens"},
+    }
+    for (name, kind), model in zip(kinds.items(), (generator, verifier), strict=True):
+        _write(folder / name, {**_config(model.config), **kind}, model)
     sampling = {
         "bos_token_id": tokens.BOS,
         "eos_token_id": tokens.EOS,

@@ -15,10 +15,10 @@ from ..telemetry.timeline import Span
 from .branch import Branch
 from .counts import Counts
 from .messages import SearchDone, SearchMessage
+from .reading import ScoreJob
 from .row import Row
 from .scoring import Scoring
 from .step_rules import StepRules
-from .verifier_runner import ScoreJob
 
 
 class ActiveSearch:
@@ -31,7 +31,8 @@ class ActiveSearch:
         params: SearchParams,
         tree: SearchTree,
         rules: StepRules,
-        verifier_prompt: Sequence[int],
+        scoring: Scoring,
+        counts: Counts,
     ) -> None:
         self.runner = runner  # the SearchRunner that drives this search
         self.message = message
@@ -41,8 +42,8 @@ class ActiveSearch:
         self.rules = rules
         self.sampling: Any = None  # RowFactory's template
         self.prompt = array("q", message.prompt_ids)
-        self.counts = Counts(len(message.prompt_ids))
-        self.scoring = Scoring(tree, verifier_prompt, rules.replay, self.counts)
+        self.counts = counts
+        self.scoring = scoring
         self.timing = {"verifier_s": 0.0, "scheduling_s": 0.0, "decode_steps": 0.0}
         self.prefilled = False  # the prompt's KV is there, the first round may begin
         self.changed = True  # something happened since the rows were last chosen
@@ -146,7 +147,8 @@ class ActiveSearch:
     def _root(self) -> Branch:
         if () not in self._branches:
             step = Step((), None, finish=Finish.STOP)
-            self._branches[()] = Branch(step, self.params.seed, array("q"))
+            problem = self.scoring.problem.copy()
+            self._branches[()] = Branch(step, self.params.seed, array("q"), problem)
         return self._branches[()]
 
     # -- scores ------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..scheduling.tree import Step
 from ..search.core import Finish, Path
+from .reading import Reading
 
 if TYPE_CHECKING:
     from .row import Row
@@ -18,9 +19,9 @@ class Branch:
     step: Step
     seed: int
     ids: array  # type: ignore[type-arg]  # response token ids from the root, int64
+    reading: Reading
     ends: list[int] = field(default_factory=list)  # end of each step within `ids`
     scores: list[float] = field(default_factory=list)  # of the first len(scores) steps
-    keys: list[bytes] = field(default_factory=list)  # score-cache key per step
     complete_s: float | None = None  # seconds into the search when its last token was there
     row: "Row | None" = None  # what decodes it
     partial: array | None = None  # type: ignore[type-arg]  # tokens of a row that was ended early
@@ -48,9 +49,9 @@ class Branch:
             step,
             seed,
             self.ids[:],
+            self.reading.copy(),
             list(self.ends),
             list(self.scores),
-            list(self.keys),
             parent_len=len(self.ids),
         )
 

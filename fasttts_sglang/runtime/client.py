@@ -16,7 +16,6 @@ from ..search.core import Finish
 from ..search.params import SearchParams
 from ..search.result import Candidate, SearchResult, Step, Usage
 from ..telemetry.timeline import Span
-from ..verifier.families import FAMILIES
 from .messages import SearchDone, SearchMessage, SearchProgress
 
 Prompt = str | Sequence[dict[str, Any]] | Sequence[int]
@@ -31,7 +30,6 @@ class SearchClient:
     def __init__(self, manager: Any, config: FastTTSConfig) -> None:
         self._manager = manager
         self._config = config
-        self._family = FAMILIES.get(config.verifier_family)
         self._replies: dict[str, asyncio.Queue[SearchDone | SearchProgress]] = {}
 
     async def search(
@@ -103,7 +101,7 @@ class SearchClient:
         return SearchMessage(
             rid=rid or f"search-{uuid.uuid4().hex}",
             prompt_ids=ids,
-            verifier_prompt_ids=self._verifier_prompt(prompt),
+            problem=_problem(prompt),
             params=params.to_dict(),
             report_progress=watch,
         )
@@ -129,14 +127,6 @@ class SearchClient:
         except Exception as exc:  # templates raise what they like
             raise BadRequest("messages", f"the chat template refused them: {exc}") from exc
         return list(tokenizer.encode(text, add_special_tokens=False))
-
-    def _verifier_prompt(self, prompt: Prompt) -> list[int] | None:
-        """The verifier's own form of the problem, where its family has one."""
-        family = self._family
-        if family is None or family.render_prompt is None or not isinstance(prompt, str):
-            return None
-        text = family.render_prompt(prompt)
-        return None if text is None else list(self._manager.tokenizer.encode(text))
 
     def _result(
         self, message: SearchMessage, params: SearchParams, reply: SearchDone
@@ -183,3 +173,14 @@ class SearchClient:
             num_tokens=len(ids),
             complete_s=raw["complete_s"],
         )
+
+
+def _problem(prompt: Prompt) -> str | None:
+    """What the user asks: the text, or the last message of the user's; None if it is token ids."""
+    if isinstance(prompt, str):
+        return prompt
+    for message in reversed(prompt):
+        if isinstance(message, dict) and message.get("role") == "user":
+            content = message.get("content")
+            return content if isinstance(content, str) else None
+    return None

@@ -34,18 +34,20 @@ def build_runner(_none: None, scheduler: Any) -> None:
     from sglang.utils import TypeBasedDispatcher
 
     from ..verifier.score_cache import ScoreCache
+    from .function_verifier import FunctionVerifier
     from .messages import SearchMessage
     from .search_runner import SearchRunner
+    from .verifier import Verifier
     from .verifier_runner import VerifierRunner
 
     config = FastTTSConfig.from_env()
-    worker = scheduler.fasttts_verifier
-    verifier = worker and VerifierRunner(
-        worker,
-        scheduler.future_map,
-        config.verifier_batch_tokens,
-        ScoreCache(config.score_cache_entries),
-    )
+    cache = ScoreCache(config.score_cache_entries)
+    verifier: Verifier | None = None
+    if worker := scheduler.fasttts_verifier:
+        batch_tokens = config.verifier_batch_tokens
+        verifier = VerifierRunner(worker, scheduler.future_map, batch_tokens, cache)
+    elif config.verifier_function:
+        verifier = FunctionVerifier(config.verifier_function, scheduler.tokenizer, cache)
     scheduler.fasttts = SearchRunner(scheduler, config, verifier)
     scheduler._request_dispatcher += TypeBasedDispatcher([(SearchMessage, scheduler.fasttts.admit)])
 

@@ -7,10 +7,10 @@ from sglang.srt.managers.io_struct import BaseReq
 
 
 class SearchMessage(BaseReq, kw_only=True):  # type: ignore[call-arg]
-    """Start a search. Everything is token ids; texts stay in the tokenizer process."""
+    """Start a search."""
 
     prompt_ids: list[int]
-    verifier_prompt_ids: list[int] | None = None  # None: the verifier reads the same prompt
+    problem: str | None = None  # the user's text, for verifiers with a prompt of their own
     params: dict[str, Any]  # SearchParams.to_dict()
     report_progress: bool = False
 

@@ -1,6 +1,12 @@
-"""Reward model heads that return one value per position, so a forward scores every step at once."""
+"""Reward model heads that return one value per position, so a forward scores every step at once.
+
+Each class loads the published checkpoint layout of its architecture. They are registered under
+names of their own: the generator may be of the same architecture as the verifier.
+"""
 
 from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
 
 import torch
 from sglang.srt.layers.pooler import EmbeddingPoolerOutput
@@ -12,21 +18,15 @@ from sglang.srt.utils import add_prefix
 from torch import nn
 from transformers import Qwen2Config
 
+from ..errors import ConfigError
 
-class Qwen2ForPrmModel(nn.Module):
-    """Qwen2 with a scalar value head, in the checkpoint layout of Skywork-o1-Open-PRM.
+_OURS = "FastTTS"  # before an architecture's name: the class that reads it as a reward model
 
-    Keys: `model.*` and `v_head.summary.{weight,bias}`. `lm_head.*` is ignored.
-    """
 
-    def __init__(
-        self, config: Qwen2Config, quant_config: QuantizationConfig | None = None, prefix: str = ""
-    ) -> None:
-        super().__init__()
-        self.config = config
-        self.quant_config = quant_config
-        self.model = Qwen2Model(config, quant_config, add_prefix("model", prefix))
-        self.v_head = nn.ModuleDict({"summary": nn.Linear(config.hidden_size, 1)})
+class _PerPosition(nn.Module):
+    """The forward of every reward model here; `scores` maps hidden states to values."""
+
+    model: nn.Module
 
     @torch.no_grad()
     def forward(
@@ -39,20 +39,128 @@ class Qwen2ForPrmModel(nn.Module):
     ) -> EmbeddingPoolerOutput:
         """Probability that the reasoning is right so far: [num new tokens] float32 in [0, 1]."""
         hidden = self.model(input_ids, positions, forward_batch, input_embeds)
-        values = self.v_head["summary"](hidden).squeeze(-1)
-        return EmbeddingPoolerOutput(embeddings=torch.sigmoid(values.float()))
+        return EmbeddingPoolerOutput(embeddings=self.scores(hidden))
+
+    def scores(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[n, hidden_size] to [n] float32."""
+        raise NotImplementedError
+
+
+class _Qwen2Prm(_PerPosition):
+    """Qwen2 and a head instead of a vocabulary."""
+
+    head = "score."  # what the names of its weights begin with
+
+    def __init__(
+        self, config: Qwen2Config, quant_config: QuantizationConfig | None = None, prefix: str = ""
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.quant_config = quant_config
+        self.model = Qwen2Model(config, quant_config, add_prefix("model", prefix))
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Load a published checkpoint; a missing head means that this is no PRM."""
+        """Load a published checkpoint; a missing head means that this is no reward model."""
         kept = [(name, weight) for name, weight in weights if not name.startswith("lm_head")]
-        if not any(name.startswith("v_head.summary.") for name, _ in kept):
-            raise ValueError("the checkpoint has no v_head.summary.*: it is not a reward model")
+        if not any(name.startswith(self.head) for name, _ in kept):
+            raise ValueError(f"the checkpoint has no {self.head}*: it is not a reward model")
         Qwen2ForCausalLM._legacy_load_weights(self, kept)
 
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {"Qwen2ForPrmModel": Qwen2ForPrmModel}
+class Qwen2ForPrmModel(_Qwen2Prm):
+    """A scalar value head: `v_head.summary.{weight,bias}`, as in Skywork-o1-Open-PRM."""
+
+    head = "v_head.summary."
+
+    def __init__(self, config: Qwen2Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.v_head = nn.ModuleDict({"summary": nn.Linear(config.hidden_size, 1)})
+
+    def scores(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Sigmoid of the value."""
+        return torch.sigmoid(self.v_head["summary"](hidden).squeeze(-1).float())
 
 
-def register() -> None:
-    """Make the reward models known to SGLang in this process."""
-    ModelRegistry.models.update(ARCHITECTURES)
+class Qwen2ForProcessRewardModel(_Qwen2Prm):
+    """Two classes behind a hidden layer: `score.{0,2}.*`, as in Qwen2.5-Math-PRM."""
+
+    def __init__(self, config: Qwen2Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        size = config.hidden_size
+        self.score = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, 2))
+
+    def scores(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Probability of class 1."""
+        return self.score(hidden).float().softmax(-1)[..., 1]
+
+
+class Qwen2ForTokenClassification(_Qwen2Prm):
+    """Two classes: `score.{weight,bias}`, as in PURE-PRM-7B.
+
+    PURE's reward is p1 - p0 in [-1, 1]; p1 ranks the same and is a probability.
+    """
+
+    def __init__(self, config: Qwen2Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.score = nn.Linear(config.hidden_size, 2)
+
+    def scores(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Probability of class 1."""
+        return self.score(hidden).float().softmax(-1)[..., 1]
+
+
+OWN = {
+    cls.__name__: cls
+    for cls in (Qwen2ForPrmModel, Qwen2ForProcessRewardModel, Qwen2ForTokenClassification)
+}
+
+
+class _OutcomeScores:
+    """Mixed into SGLang's classes for sequence classification, which have the `score` head."""
+
+    score: nn.Module
+
+    def scores(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Sigmoid of a single output; of two, the probability of the second."""
+        logits = self.score(hidden).float()
+        return logits.softmax(-1)[..., 1] if logits.shape[-1] == 2 else logits[..., 0].sigmoid()
+
+
+class _LabelScores:
+    """Mixed into SGLang's language models: how likely one of two tokens is the next."""
+
+    lm_head: nn.Module
+    labels: torch.Tensor  # [2] ids of the tokens for right and wrong, set after loading
+
+    def scores(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Probability of the first label among the two."""
+        logits = hidden @ self.lm_head.weight[self.labels].T
+        return logits.float().softmax(-1)[..., 0]
+
+
+def register(architecture: str) -> str:
+    """Make the reward model of a checkpoint known to SGLang in this process.
+
+    Returns:
+        The architecture to ask SGLang for.
+
+    Raises:
+        ConfigError: SGLang has no such model.
+    """
+    name = _OURS + architecture
+    if name not in ModelRegistry.models:
+        ModelRegistry.models[name] = OWN.get(architecture) or _derived(architecture)
+    return name
+
+
+def _derived(architecture: str) -> type[nn.Module]:
+    stock = ModelRegistry.models.get(architecture)
+    if stock is None:
+        raise ConfigError(f"--fasttts-verifier-path: SGLang has no model {architecture}")
+    if isinstance(stock, str):
+        module, _, name = stock.rpartition(".")
+        stock = getattr(import_module(module), name)
+    mixin = _LabelScores if architecture.endswith("ForCausalLM") else _OutcomeScores
+    body = {"forward": _PerPosition.forward}
+    derived: type[nn.Module] = type(_OURS + architecture, (mixin, stock), body)
+    return derived

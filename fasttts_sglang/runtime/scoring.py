@@ -1,17 +1,16 @@
 """Which steps of a search wait for a score, as jobs for the verifier."""
 
 import math
-from array import array
 from collections.abc import Mapping, Sequence
 
 from ..errors import SearchFailed
 from ..scheduling.tree import SearchTree
-from ..search.core import Path
+from ..search.core import Finish, Path
 from ..search.replay import Replay
-from ..verifier.score_cache import ScoreCache
 from .branch import Branch
 from .counts import Counts
-from .verifier_runner import ScoreJob
+from .reading import Reading, ScoreJob
+from .rendering import Renderer
 
 # Steps are scored as soon as there are 1 / _EAGER as many as the round has nodes. A call of the
 # verifier has a fixed cost, so more calls with sharper estimates are not faster.
@@ -22,18 +21,27 @@ class Scoring:
     """The scores of one search.
 
     Args:
-        prompt: The verifier's form of the prompt.
+        renderer: How the verifier reads steps.
+        problem: The problem as it reads it.
+        max_tokens: Longest sequence that it can read.
         replay: Where the score values come from, if the verifier's are not wanted.
     """
 
     def __init__(
-        self, tree: SearchTree, prompt: Sequence[int], replay: Replay | None, counts: Counts
+        self,
+        tree: SearchTree,
+        renderer: Renderer,
+        problem: Reading,
+        max_tokens: int,
+        replay: Replay | None,
+        counts: Counts,
     ) -> None:
+        self.problem = problem
         self._tree = tree
+        self._renderer = renderer
+        self._max_tokens = max_tokens
         self._replay = replay
         self._counts = counts
-        self._prompt = array("q", prompt)
-        self._prompt_key = ScoreCache.extend(b"", prompt)
         self._waiting: list[Branch] = []  # complete, without a score
         self._handed_out: list[Branch] = []
 
@@ -60,15 +68,38 @@ class Scoring:
 
     def prompt_job(self) -> ScoreJob:
         """Brings the prompt's KV into the verifier's cache."""
-        return ScoreJob(self._prompt, [], [])
+        return ScoreJob(self.problem, 0)
 
     def jobs(self, branches: Mapping[Path, Branch]) -> list[ScoreJob]:
-        """All that can be scored now, in path order; `take` gets the results."""
+        """All that can be scored now, in path order; `take` gets the results.
+
+        Raises:
+            SearchFailed: A node that was asked for is too long for the verifier.
+        """
         self._waiting.sort(key=lambda branch: branch.path)
         # a node decoded ahead waits for its parent's score, else both would compute that step
-        self._handed_out = [branch for branch in self._waiting if branch.step.parent_scored]
+        ready = [branch for branch in self._waiting if branch.step.parent_scored]
         self._waiting = [branch for branch in self._waiting if not branch.step.parent_scored]
-        return [self._job(branch, branches[branch.path[:-1]]) for branch in self._handed_out]
+        self._handed_out = []
+        jobs = []
+        for branch in ready:
+            job = self._job(branch, branches[branch.path[:-1]])
+            if self._fits(branch, job):
+                self._handed_out.append(branch)
+                jobs.append(job)
+        return jobs
+
+    def _fits(self, branch: Branch, job: ScoreJob) -> bool:
+        length = len(job.token_ids)
+        if length <= self._max_tokens:
+            return True
+        if branch.step.requested:
+            raise SearchFailed(
+                f"path {branch.path} is {length} tokens long for the verifier, which reads"
+                f" {self._max_tokens}; lower max_tokens"
+            )
+        branch.scoring_failed = True
+        return False
 
     def put_back(self) -> None:
         """The jobs handed out were not done."""
@@ -96,15 +127,12 @@ class Scoring:
 
     def _job(self, branch: Branch, parent: Branch) -> ScoreJob:
         if len(branch.scores) < len(parent.scores):  # the parent was scored after it began
-            branch.scores, branch.keys = list(parent.scores), list(parent.keys)
+            branch.scores, branch.reading = list(parent.scores), parent.reading.copy()
         done = len(branch.scores)
-        del branch.keys[done:]  # of an earlier try
+        branch.reading.cut(done)  # of an earlier try
         begin = branch.ends[done - 1] if done else 0
-        key = branch.keys[-1] if done else self._prompt_key
-        for end in branch.ends[done:]:
-            key = ScoreCache.extend(key, branch.ids[begin:end])
-            branch.keys.append(key)
+        for index, end in enumerate(branch.ends[done:], done):
+            last = branch.step.finish is Finish.EOS and end == len(branch.ids)
+            branch.reading.add(self._renderer.step(branch.ids[begin:end], index, last))
             begin = end
-        offset = len(self._prompt)
-        ends = [offset + end for end in branch.ends[done:]]
-        return ScoreJob(self._prompt + branch.ids, ends, branch.keys[done:])
+        return ScoreJob(branch.reading, done)

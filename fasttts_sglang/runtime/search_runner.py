@@ -5,6 +5,7 @@ parallel ranks take the same ones. The wall clock is only reported, never consul
 """
 
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -22,13 +23,17 @@ from ..search.algorithms import make
 from ..search.params import SearchParams, Speculation
 from ..search.replay import Replay, ReplaySpec
 from .active_search import ActiveSearch
+from .counts import Counts
 from .messages import SearchDone, SearchMessage, SearchProgress
+from .reading import Reading
+from .rendering import SharedTokens
 from .row import Row
 from .rows import RowFactory
+from .scoring import Scoring
 from .slots import Slots
 from .step_rules import StepRules
 from .steps import StepEnds
-from .verifier_runner import VerifierRunner
+from .verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +41,7 @@ logger = logging.getLogger(__name__)
 class SearchRunner:
     """All searches of one scheduler. Hooks call in; nothing raises out."""
 
-    def __init__(
-        self, scheduler: Any, config: FastTTSConfig, verifier: VerifierRunner | None
-    ) -> None:
+    def __init__(self, scheduler: Any, config: FastTTSConfig, verifier: Verifier | None) -> None:
         self._scheduler = scheduler
         self._config = config
         self.verifier = verifier
@@ -168,10 +171,13 @@ class SearchRunner:
                 )
             replay = Replay(ReplaySpec.from_json(self._config.replay), params.seed)
         scheduler = self._scheduler
-        verifier_prompt = message.verifier_prompt_ids or message.prompt_ids
+        renderer = SharedTokens() if self.verifier is None else self.verifier.renderer
+        problem = Reading.of(renderer.prompt(message), message.problem)
         budget = self._rows.path_budget(len(message.prompt_ids), params.max_tokens)
+        longest = sys.maxsize
         if self.verifier is not None:
-            budget = self.verifier.path_budget(len(verifier_prompt), budget)
+            budget = self.verifier.path_budget(problem.begin, budget)
+            longest = self.verifier.max_tokens
         steps = StepEnds(
             scheduler.tokenizer,
             params.stop,
@@ -182,7 +188,9 @@ class SearchRunner:
         mode = Speculation(params.speculation or self._config.speculation)
         tree = SearchTree(make(params), AGGREGATIONS[params.aggregation], mode)
         rules = StepRules(params, budget, steps, replay)
-        return ActiveSearch(self, message, params, tree, rules, verifier_prompt)
+        counts = Counts(len(message.prompt_ids))
+        scoring = Scoring(tree, renderer, problem, longest, replay, counts)
+        return ActiveSearch(self, message, params, tree, rules, scoring, counts)
 
     def _begin(self, search: ActiveSearch) -> None:
         """Prefill the prompt once in both models; the first round then hits the caches."""
@@ -194,7 +202,13 @@ class SearchRunner:
     def _score(self, searches: list[ActiveSearch]) -> None:
         """Score what is complete, all searches in common batches."""
         tick = time.perf_counter()
-        jobs = [search.jobs() for search in searches]
+        jobs = []
+        for search in list(searches):
+            try:
+                jobs.append(search.jobs())
+            except Exception as exc:
+                self._fail(search, exc)
+                searches.remove(search)
         try:
             if self.verifier is not None:
                 self.verifier.score([job for some in jobs for job in some])

@@ -1,9 +1,7 @@
 """Scores steps: only what is new is computed, every step of every sequence in one pass."""
 
 import math
-from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,28 +15,8 @@ from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 
 from ..errors import BadRequest, SearchFailed
 from ..verifier.score_cache import ScoreCache
+from .reading import ScoreJob
 from .verifier_worker import MAX_ROWS, VerifierWorker
-
-
-@dataclass(slots=True)
-class ScoreJob:
-    """One sequence whose steps from `ends[0]` on are to be scored.
-
-    `keys[i]` names the token prefix up to `ends[i]` in the score cache. After `score`, `scores`
-    has one entry per end, each in [0, 1].
-    """
-
-    token_ids: array  # type: ignore[type-arg]  # verifier prompt and response up to the last end
-    ends: list[int]  # absolute, ascending; the score is read at ends[i] - 1
-    keys: list[bytes]
-    scores: list[float] = field(default_factory=list)
-    computed: int = 0  # tokens run through the verifier for this job
-    cached: int = 0  # tokens whose KV was there already
-
-    @property
-    def first_unknown(self) -> int:
-        """End of the first step without a score; the whole sequence if there is none."""
-        return self.ends[len(self.scores)] if self.ends else len(self.token_ids)
 
 
 class VerifierRunner:
@@ -50,6 +28,7 @@ class VerifierRunner:
         self.worker = worker
         self.tree = worker.tree
         self.cache = cache
+        self.renderer = worker.renderer
         self._future_map = future_map
         self._batch_tokens = batch_tokens
         self._runner = worker.model_runner
@@ -75,6 +54,11 @@ class VerifierRunner:
                 f" verifier's KV cache of {capacity} tokens",
             )
         return budget
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest sequence that can be read."""
+        return min(self.worker.model_config.context_len, self._runner.max_total_num_tokens)
 
     def score(self, jobs: Sequence[ScoreJob]) -> None:
         """Fill in `scores` of every job. A job without ends only brings its KV into the cache.

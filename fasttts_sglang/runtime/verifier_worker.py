@@ -6,16 +6,19 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
+import torch
 from sglang.srt.configs.model_config import ModelConfig
 from sglang.srt.managers.tp_worker import TpModelWorker
 from sglang.srt.mem_cache.cache_init_params import CacheInitParams
 from sglang.srt.mem_cache.radix_cache import RadixCache
 from sglang.srt.runtime_context import get_context
 from sglang.srt.utils import get_available_gpu_memory
+from sglang.srt.utils.hf_transformers_utils import get_tokenizer
 
 from ..config import FastTTSConfig, check_vocabulary
-from ..errors import InsufficientMemory
+from ..errors import ConfigError, InsufficientMemory
 from ..verifier.families import family_for
+from .rendering import Renderer, SharedTokens, TextRenderer
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +34,6 @@ class VerifierWorker(TpModelWorker):
     """
 
     def __init__(self, scheduler: Any, config: FastTTSConfig) -> None:
-        from . import prm_models  # pulls in SGLang's model code: only where a verifier is built
-
-        prm_models.register()
         self._fasttts = config
         self._generator = scheduler.model_config
         self.args = deepcopy(scheduler.server_args)
@@ -57,6 +57,7 @@ class VerifierWorker(TpModelWorker):
                 nccl_port=scheduler.nccl_port,
                 is_draft_worker=True,
             )
+        self.renderer = self._renderer(scheduler.tokenizer)
         self._allocate(_kv_tokens(scheduler, self, config))
         runner = self.model_runner
         self.tree = RadixCache(
@@ -68,9 +69,9 @@ class VerifierWorker(TpModelWorker):
             )
         )
         logger.info(
-            "FastTTS verifier %s: %s, %d KV tokens",
+            "FastTTS verifier %s: family %s, %d KV tokens",
             config.verifier_path,
-            type(runner.model).__name__,
+            self.family.name,
             runner.max_total_num_tokens,
         )
 
@@ -78,8 +79,33 @@ class VerifierWorker(TpModelWorker):
         self.model_config = ModelConfig.from_server_args(
             self.server_args, model_path=self._fasttts.verifier_path
         )
-        family_for(self.model_config.hf_config.architectures or [], self._fasttts.verifier_family)
-        check_vocabulary(self._generator.vocab_size, self.model_config.vocab_size)
+        from . import prm_models  # pulls in SGLang's model code: only where a verifier is built
+
+        checkpoint = self.model_config.hf_config
+        self.family = family_for(checkpoint.to_dict(), self._fasttts.prm_family)
+        if self.family.shares_tokens:
+            check_vocabulary(self._generator.vocab_size, self.model_config.vocab_size)
+        if self.family.labels and self.server_args.tp_size > 1:
+            raise ConfigError(
+                f"--tp-size {self.server_args.tp_size}: a verifier of family {self.family.name}"
+                " reads its vocabulary on one rank only"
+            )
+        checkpoint.architectures = [prm_models.register(checkpoint.architectures[0])]
+
+    def _renderer(self, generator: Any) -> Renderer:
+        """How steps are written for this model."""
+        if self.family.shares_tokens:
+            return SharedTokens()
+        args = self.server_args
+        tokenizer = get_tokenizer(
+            self._fasttts.verifier_path, trust_remote_code=args.trust_remote_code
+        )
+        renderer = TextRenderer(self.family, tokenizer, generator)
+        if self.family.labels:
+            model = self.model_runner.model
+            device = model.lm_head.weight.device
+            model.labels = torch.tensor(renderer.labels(), device=device)
+        return renderer
 
     def _allocate(self, num_tokens: int) -> None:
         self.args.override("fasttts.verifier", max_total_tokens=num_tokens)

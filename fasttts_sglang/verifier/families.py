@@ -1,54 +1,146 @@
 """Families of process reward models: what they read and where their scores stand.
 
-A family is data plus pure functions; all model work is the runtime's.
+A family is data plus two pure functions; all model work is the runtime's. How the model's output
+becomes a score follows from the checkpoint's architecture (`runtime/prm_models.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import ConfigError
+from . import formats
+from .formats import Chat, Pieces
+
+AUTO = "auto"
+CONFIG_KEY = "fasttts_prm_family"
+"""A checkpoint's config.json may name its family."""
+
+_LANGUAGE_MODEL = "ForCausalLM"
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
     """One way to ask a model for step scores.
 
-    The score of a step stands at the step's last token.
+    `prompt` and `step` are None where the verifier reads the generator's own tokens.
     """
 
     name: str
-    architectures: tuple[str, ...]
-    render_prompt: Callable[[str], str] | None  # the user's problem as the verifier wants it;
-    # None: the verifier reads the generator's own prompt
+    architectures: tuple[str, ...]  # a name that begins with For: whatever ends so
+    prompt: Callable[[str, Chat], Pieces] | None = None
+    step: Callable[[str, int, bool, Chat], Pieces] | None = None  # text, index, last of an answer
+    labels: tuple[str, str] | None = None  # a language model's tokens for right and wrong
+    begins_sequence: bool = False  # the tokenizer's BOS stands before the prompt
+    marker: str = ""  # must be one token of the verifier
+    anchor: str = ""  # text before a piece, without which a tokenizer would write it otherwise
+
+    @property
+    def shares_tokens(self) -> bool:
+        """Whether the verifier reads the generator's tokens."""
+        return self.step is None
+
+    def fits(self, architecture: str) -> bool:
+        """Whether a checkpoint of that architecture can be of this family."""
+        return any(
+            architecture == name or (name.startswith("For") and architecture.endswith(name))
+            for name in self.architectures
+        )
 
 
 FAMILIES = {
     family.name: family
     for family in (
-        # Skywork-o1-Open-PRM's layout; a scalar head and a sigmoid
-        Family("value-head", ("Qwen2ForPrmModel",), None),
+        Family(
+            "skywork",
+            ("Qwen2ForPrmModel",),
+            formats.skywork_prompt,
+            formats.skywork_step,
+            begins_sequence=True,
+        ),
+        Family(
+            "qwen-math-prm",
+            ("Qwen2ForProcessRewardModel",),
+            formats.qwen_prompt,
+            formats.marked_step,
+            marker=formats.STEP_MARKER,
+        ),
+        Family(
+            "reasonflux",
+            ("Qwen2ForProcessRewardModel",),
+            formats.user_prompt,
+            formats.marked_step,
+            marker=formats.STEP_MARKER,
+        ),
+        Family(
+            "pure",
+            ("Qwen2ForTokenClassification",),
+            formats.user_prompt,
+            formats.line_step,
+        ),
+        Family(
+            "math-shepherd",
+            (_LANGUAGE_MODEL,),
+            formats.shepherd_prompt,
+            formats.shepherd_step,
+            labels=("+", "-"),
+            begins_sequence=True,
+            anchor="\n",
+        ),
+        Family(
+            "rlhflow",
+            (_LANGUAGE_MODEL,),
+            formats.rlhflow_prompt,
+            formats.rlhflow_step,
+            labels=("+", "-"),
+        ),
+        Family(
+            "outcome",
+            ("ForSequenceClassification",),
+            formats.user_prompt,
+            formats.outcome_step,
+        ),
+        Family("shared-tokens", ("Qwen2ForPrmModel", "Qwen2ForProcessRewardModel")),
     )
 }
 
-AUTO = "auto"
 
+def family_for(config: Mapping[str, Any], name: str = AUTO) -> Family:
+    """The family called `name`, or with "auto" the one of the checkpoint.
 
-def family_for(architectures: Sequence[str], name: str = AUTO) -> Family:
-    """The family called `name`, or with "auto" the one that knows the checkpoint's architecture.
+    Args:
+        config: The checkpoint's config.json.
+        name: Of a family, or "auto": what CONFIG_KEY says, else by the architecture.
 
     Raises:
-        ConfigError: There is none; the message lists what is known.
+        ConfigError: There is none, or it does not fit; the message lists what is known.
     """
+    if name == AUTO:
+        name = config.get(CONFIG_KEY, AUTO)
+    if name != AUTO and name not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise ConfigError(f"--fasttts-prm-family {name} is unknown; known are {known}")
+    architectures = config.get("architectures") or ()
+    fitting = [f for f in FAMILIES.values() if any(map(f.fits, architectures))]
+    shown = ", ".join(architectures) or "?"
     if name != AUTO:
-        if name not in FAMILIES:
-            known = ", ".join(sorted(FAMILIES))
-            raise ConfigError(f"--fasttts-verifier-family {name} is unknown; known are {known}")
+        if FAMILIES[name] not in fitting:
+            raise ConfigError(
+                f"--fasttts-prm-family {name} reads {', '.join(FAMILIES[name].architectures)};"
+                f" the checkpoint's architecture is {shown}"
+            )
         return FAMILIES[name]
-    for family in FAMILIES.values():
-        if set(family.architectures) & set(architectures):
-            return family
-    known = ", ".join(sorted(a for family in FAMILIES.values() for a in family.architectures))
+    by_name = [f for f in fitting if _LANGUAGE_MODEL not in f.architectures]
+    if by_name:
+        return by_name[0]
+    if fitting:
+        names = " or ".join(family.name for family in fitting)
+        raise ConfigError(
+            f"--fasttts-verifier-path: {shown} is a language model; if it is a reward model,"
+            f" say of which family by --fasttts-prm-family {names}"
+        )
+    known = ", ".join(sorted({a for family in FAMILIES.values() for a in family.architectures}))
     raise ConfigError(
-        f"--fasttts-verifier-path: the checkpoint's architecture {', '.join(architectures) or '?'}"
+        f"--fasttts-verifier-path: the checkpoint's architecture {shown}"
         f" is no process reward model we know; known are {known}"
     )

@@ -13,7 +13,8 @@ from fasttts_sglang.errors import ConfigError
 README = Path(__file__).parents[2] / "README.md"
 FLAGS = [
     "--fasttts-verifier-path",
-    "--fasttts-verifier-family",
+    "--fasttts-prm-family",
+    "--fasttts-verifier-function",
     "--fasttts-verifier-tokens",
     "--fasttts-verifier-mem-fraction",
     "--fasttts-verifier-batch-tokens",
@@ -83,9 +84,40 @@ def test_a_mismatched_verifier_is_refused_before_anything_boots(tmp_path: Path) 
     verifier = checkpoint(tmp_path / "verifier", "Qwen2ForPrmModel", 100)
     other = checkpoint(tmp_path / "other", "Qwen2ForPrmModel", 101)
     FastTTSConfig(verifier_path=verifier).check_verifier(generator)
-    with pytest.raises(ConfigError, match="Qwen2ForCausalLM is no process reward model we know"):
-        FastTTSConfig(verifier_path=generator).check_verifier(generator)
     with pytest.raises(ConfigError, match="has 101 entries, the generator's 100"):
-        FastTTSConfig(verifier_path=other).check_verifier(generator)
-    with pytest.raises(ConfigError, match="verifier-family magic is unknown; known are value-head"):
-        FastTTSConfig(verifier_path=verifier, verifier_family="magic").check_verifier(generator)
+        shared = FastTTSConfig(verifier_path=other, prm_family="shared-tokens")
+        shared.check_verifier(generator)
+    FastTTSConfig(verifier_path=other).check_verifier(generator)  # Skywork's reads text
+
+
+def test_a_verifier_of_another_kind_is_refused_before_anything_boots(tmp_path: Path) -> None:
+    language_model = checkpoint(tmp_path / "lm", "Qwen2ForCausalLM", 100)
+    other = checkpoint(tmp_path / "other", "BertModel", 100)
+    with pytest.raises(ConfigError, match=r"say of which family by .* math-shepherd or rlhflow"):
+        FastTTSConfig(verifier_path=language_model).check_verifier()
+    with pytest.raises(
+        ConfigError, match=r"reads Qwen2ForPrmModel; the checkpoint's .* Qwen2ForCa"
+    ):
+        FastTTSConfig(verifier_path=language_model, prm_family="skywork").check_verifier()
+    with pytest.raises(ConfigError, match="BertModel is no process reward model we know"):
+        FastTTSConfig(verifier_path=other).check_verifier()
+    with pytest.raises(ConfigError, match=r"--fasttts-prm-family: must be one of .*, got 'magic'"):
+        FastTTSConfig(verifier_path=other, prm_family="magic")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("json", "names no function"),
+        ("json:nothing", "has no attribute 'nothing'"),
+        ("no_such_module:f", "No module named 'no_such_module'"),
+    ],
+)
+def test_a_verifier_function_that_is_none_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FastTTSConfig(verifier_function=name).check_verifier()
+
+
+def test_there_is_one_verifier() -> None:
+    with pytest.raises(ConfigError, match="only one verifier can be"):
+        FastTTSConfig(verifier_function="json:loads", verifier_path="somewhere")

@@ -13,18 +13,18 @@ _FALLBACK = Path(__file__).parent / "fallback"
 _DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri", "/dev/dxg")
 
 
-def prepare(model_path: str | None = None) -> bool:
+def prepare(model_path: str | None = None, verifier_path: str | None = None) -> bool:
     """Ready this process and its children for a machine without a GPU; return whether it is one.
 
     Call it before `sglang.srt` is imported: that imports SGLang's compiled kernels, which do not
     load here.
 
     Args:
-        model_path: The generator, if known: only its model code is then imported.
+        model_path, verifier_path: If the generator is known, only their model code is imported.
     """
     if not any(map(os.path.exists, _DRIVERS)):
         install_fallbacks()
-        boot.skip_other_models(model_path)
+        boot.skip_other_models(model_path, verifier_path)
         boot.start_importing()  # goes on while torch is imported below
     return _without_gpu()
 

@@ -23,11 +23,16 @@ _SKIP = "SGLANG_DISABLED_MODEL_ARCHS"
 _PRELOAD = "fasttts_sglang.runtime.cpu.preload"
 
 
-def skip_other_models(model_path: str | None) -> None:
-    """Tell SGLang's model registry to import only the modules that hold this model's classes."""
-    wanted = _architectures(model_path)
+def skip_other_models(*model_paths: str | None) -> None:
+    """Tell SGLang's model registry to import only the modules that hold these models' classes.
+
+    Args:
+        model_paths: The generator, which must be known, and the verifier, if there is one.
+    """
+    wanted = _architectures(model_paths[0])
     if not wanted or _SKIP in os.environ or "sglang.srt.models.registry" in sys.modules:
         return
+    wanted += [name for path in model_paths[1:] if path for name in _architectures(path)]
     found = find_spec("sglang")
     folder = Path(found.origin or "").parent / "srt" / "models" if found else Path()
     modules = {path.stem: path for path in folder.glob("*.py") if path.stem != "__init__"}

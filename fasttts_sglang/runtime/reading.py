@@ -1,0 +1,72 @@
+"""A path as the verifier reads it, and the request to score its newest steps."""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from ..verifier.score_cache import ScoreCache
+
+
+@dataclass(slots=True)
+class Reading:
+    """A problem and the steps of one path as the verifier's token ids."""
+
+    ids: array  # type: ignore[type-arg]  # int64; the problem's, then each step's
+    begin: int  # where the first step begins
+    problem: str | None = None  # the user's text, if known
+    ends: list[int] = field(default_factory=list)  # of each step within `ids`; its score stands
+    # at the token before
+    keys: list[bytes] = field(default_factory=list)  # of ids[:end] in the score cache, per step
+
+    @classmethod
+    def of(cls, prompt: Sequence[int], problem: str | None) -> Self:
+        """A problem without steps."""
+        return cls(array("q", prompt), len(prompt), problem)
+
+    def copy(self) -> "Reading":
+        """For a path that goes on from here."""
+        return Reading(self.ids[:], self.begin, self.problem, list(self.ends), list(self.keys))
+
+    def cut(self, num_steps: int) -> None:
+        """Forget all but the first steps."""
+        del self.ends[num_steps:], self.keys[num_steps:]
+        del self.ids[self.ends[-1] if self.ends else self.begin :]
+
+    def add(self, ids: Sequence[int]) -> None:
+        """One more step."""
+        before = self.keys[-1] if self.keys else ScoreCache.extend(b"", self.ids)
+        self.keys.append(ScoreCache.extend(before, ids))
+        self.ids.extend(ids)
+        self.ends.append(len(self.ids))
+
+
+@dataclass(slots=True)
+class ScoreJob:
+    """Score the steps of `reading` from number `known` on.
+
+    After the verifier's `score`, `scores` has one entry for each of them, each in [0, 1]. Without
+    any, the job only brings the reading's KV into the verifier's cache.
+    """
+
+    reading: Reading
+    known: int
+    scores: list[float] = field(default_factory=list)
+    computed: int = 0  # tokens run through the verifier for this job
+    cached: int = 0  # tokens whose KV was there already
+    ends: list[int] = field(init=False)  # of the steps to score
+    keys: list[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ends = self.reading.ends[self.known :]
+        self.keys = self.reading.keys[self.known :]
+
+    @property
+    def token_ids(self) -> array:  # type: ignore[type-arg]
+        """What the verifier reads."""
+        return self.reading.ids
+
+    @property
+    def first_unknown(self) -> int:
+        """End of the first step without a score; the whole sequence if there is none."""
+        return self.ends[len(self.scores)] if self.ends else len(self.token_ids)

@@ -1,0 +1,31 @@
+"""What a search needs of a verifier, be it a model or a function."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from .reading import ScoreJob
+from .rendering import Renderer
+
+
+class Verifier(Protocol):
+    """Scores steps inside the scheduler process."""
+
+    @property
+    def renderer(self) -> Renderer:
+        """How it reads a path."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest path that it can read."""
+
+    def path_budget(self, prompt_tokens: int, max_tokens: int) -> int:
+        """Response tokens that a path may have. Raises BadRequest if there is no room."""
+
+    def score(self, jobs: Sequence[ScoreJob]) -> None:
+        """Fill in `scores` of every job. Raises SearchFailed."""
+
+    def flush(self) -> None:
+        """Forget all cached KV."""
+
+    def leak(self) -> str | None:
+        """What is missing of its memory while nothing runs, or None."""

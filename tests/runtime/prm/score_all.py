@@ -1,0 +1,123 @@
+"""Scores steps by every family on real SGLang in one process; prints JSON.
+
+python -m tests.runtime.prm.score_all FOLDER   (holds one checkpoint per family, see checkpoints.py)
+
+A scheduler is booted as SGLang does it, but its loop never runs: verifiers are built beside its
+generator one after another.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fasttts_sglang.config import ENV, FastTTSConfig
+from fasttts_sglang.engine import TINY
+from fasttts_sglang.runtime import cpu
+
+PROBLEM = "Natalia sold clips to 48 of her friends. How many is half of that?"
+STEPS = (
+    ("Step 1: She sold 48 / 2 = 24.", "Step 2: That is\ntwo lines.", "The answer is \\boxed{24}."),
+    ("Step 1: She sold 48 / 2 = 24.", "She sold -3 + 5."),
+    ("Half of it is 24.",),
+)
+
+
+class Letters:
+    """Stands for a generator's tokenizer: one token per character."""
+
+    @staticmethod
+    def decode(ids: Sequence[int], **_: Any) -> str:
+        return "".join(map(chr, ids))
+
+
+def scheduler() -> Any:
+    """A real scheduler with the tiny generator and without a verifier."""
+    from sglang.srt.managers import scheduler as sglang_scheduler
+    from sglang.srt.plugins import load_plugins
+    from sglang.srt.server_args import PortArgs, ServerArgs, prepare_server_args
+
+    load_plugins()
+    args: ServerArgs = prepare_server_args(
+        ["--model-path", str(TINY / "generator"), "--page-size", "1", *flags()]
+    )
+    sglang_scheduler.configure_scheduler_process(args, 0, 0, 0, 0, 0, 0, None)
+    sglang_scheduler.publish(args, role="scheduler")
+    return sglang_scheduler.Scheduler(args, PortArgs.init_new(args), 0, 0, 0, 0, 0, 0, None)
+
+
+def flags() -> list[str]:
+    found = []
+    for name, value in {**cpu.server_args(), "max_total_tokens": 4000}.items():
+        flag = "--" + name.replace("_", "-")
+        found += [flag] if value is True else [flag, str(value)]
+    return found
+
+
+def jobs(runner: Any, answers: Sequence[Sequence[str]], *, finished: bool) -> list[Any]:
+    """A job per answer, with all its steps."""
+    from fasttts_sglang.runtime.messages import SearchMessage
+    from fasttts_sglang.runtime.reading import Reading, ScoreJob
+
+    message = SearchMessage(rid="x", prompt_ids=[], problem=PROBLEM, params={})
+    made = []
+    for steps in answers:
+        reading = Reading.of(runner.renderer.prompt(message), PROBLEM)
+        for index, step in enumerate(steps):
+            last = index == len(steps) - 1
+            text = step if last else step + "\n\n"
+            reading.add(runner.renderer.step([ord(c) for c in text], index, last and finished))
+        made.append(ScoreJob(reading, 0))
+    return made
+
+
+def score(worker: Any, future_map: Any, how: str) -> list[list[float]]:
+    """Scores of all STEPS on an empty cache."""
+    from fasttts_sglang.runtime.verifier_runner import VerifierRunner
+    from fasttts_sglang.verifier.score_cache import ScoreCache
+
+    chunk = 24 if how == "in small batches" else 100_000
+    runner = VerifierRunner(worker, future_map, chunk, ScoreCache(1000))
+    runner.flush()
+    if how == "one by one":
+        made = jobs(runner, STEPS, finished=True)
+        for job in made:
+            runner.score([job])
+            runner.flush()
+    elif how == "step by step":
+        for length in (1, 2):
+            runner.score(jobs(runner, [steps[:length] for steps in STEPS], finished=False))
+        made = jobs(runner, STEPS, finished=True)
+        runner.score(made)
+    else:
+        made = jobs(runner, STEPS, finished=True)
+        runner.score(made)
+    leak = runner.leak()
+    assert leak is None, leak
+    return [job.scores for job in made]
+
+
+HOW = ("together", "one by one", "step by step", "in small batches")
+
+
+def main(folder: Path) -> None:
+    """All families, all ways."""
+    from fasttts_sglang.runtime.verifier_worker import VerifierWorker
+
+    booted = scheduler()
+    booted.tokenizer = Letters()
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    for path in sorted(folder.iterdir()):
+        config = FastTTSConfig(verifier_path=str(path), prm_family=path.name, verifier_tokens=4000)
+        worker = VerifierWorker(booted, config)
+        found[path.name] = {how: score(worker, booted.future_map, how) for how in HOW}
+    print("SCORES " + json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    os.environ[ENV] = FastTTSConfig().to_env()
+    cpu.prepare()
+    main(Path(sys.argv[1]))
+    os._exit(0)  # SGLang's threads need no farewell

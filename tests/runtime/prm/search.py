@@ -1,0 +1,43 @@
+"""Searches with a verifier of another vocabulary; prints JSON.
+
+python -m tests.runtime.prm.search CHECKPOINT
+"""
+
+import json
+import sys
+from typing import Any
+
+from fasttts_sglang import BadRequest, FastTTSConfig, FastTTSEngine, SearchFailed, SearchParams
+from fasttts_sglang.engine import TINY
+from fasttts_sglang.models import tiny_task
+
+PROBLEM = tiny_task.problems(3, 1, "heldout")[0]
+TOKENS = 360  # that the verifier can hold
+LONG = "1+" * 120 + "1"  # 275 tokens for the verifier; 84 more fit, but not with a marker per step
+PARAMS = SearchParams.from_dict({**tiny_task.SEARCH, "n": 8, "max_tokens": 300})
+
+
+def main(checkpoint: str) -> None:
+    config = FastTTSConfig(verifier_path=checkpoint, verifier_tokens=TOKENS)
+    with FastTTSEngine(str(TINY / "generator"), config=config) as engine:
+
+        def search(params: SearchParams) -> list[Any]:
+            found = engine.search(PROBLEM, params).candidates
+            return [[[s.text for s in c.steps], [s.score for s in c.steps]] for c in found]
+
+        report: dict[str, Any] = {"problem": PROBLEM, "candidates": search(PARAMS)}
+        try:
+            engine._run(engine.async_search([1, 5, 6], PARAMS))
+        except BadRequest as exc:
+            report["ids"] = str(exc)
+        try:
+            engine.search(LONG, PARAMS.replace(max_tokens=84, step_tokens=8))
+        except SearchFailed as exc:
+            report["long"] = str(exc)
+        engine.flush_cache()
+        report["after"] = search(PARAMS)
+    print("SEARCHED " + json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
