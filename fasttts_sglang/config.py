@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Self
 from . import fields as declared
 from .errors import ConfigError
 from .fields import option
+from .search.algorithms import register
 from .search.params import SPECULATION
 from .search.replay import ReplaySpec
 from .verifier import function
@@ -63,6 +64,9 @@ class FastTTSConfig:
         "What idle slots decode ahead where a search does not say: off, paper, full.",
         choices=SPECULATION,
     )
+    algorithms: tuple[str, ...] = option(
+        (), "Search algorithms of your own, each as name=module:function.", ge=0, le=64
+    )
     replay: str = option(
         "", "Benchmarks only: step lengths and scores are drawn from this distribution (JSON)."
     )
@@ -78,6 +82,18 @@ class FastTTSConfig:
             )
         if self.replay:
             ReplaySpec.from_json(self.replay)
+
+    def register_algorithms(self) -> None:
+        """Make `algorithms` known in this process.
+
+        Raises:
+            ConfigError: One is written wrong, or cannot be imported.
+        """
+        for entry in self.algorithms:
+            name, equals, target = entry.partition("=")
+            if not (name and equals and target):
+                raise ConfigError(f"{PREFIX}algorithms: {entry!r} is not name=module:function")
+            register(name, target)
 
     def check_verifier(self, model_path: str | None = None) -> None:
         """Look at the checkpoints' configs, which takes no time, before SGLang boots.
@@ -115,8 +131,11 @@ class FastTTSConfig:
 
     @classmethod
     def from_env(cls) -> Self:
-        """The configuration of this process."""
-        return cls(**json.loads(os.environ[ENV]))
+        """The configuration of this process, whose algorithms are then known in it."""
+        raw = json.loads(os.environ[ENV])
+        config = cls(**{**raw, "algorithms": tuple(raw["algorithms"])})
+        config.register_algorithms()
+        return config
 
 
 def check_vocabulary(generator: int | None, verifier: int | None) -> None:

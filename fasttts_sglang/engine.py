@@ -51,6 +51,7 @@ class FastTTSEngine:
                 verifier_path = verifier_path or config.verifier_path or str(TINY / "verifier")
         config = config.replace(verifier_path=verifier_path or config.verifier_path)
         config.check_verifier(model_path)
+        config.register_algorithms()
         if server_args.get("dp_size", 1) != 1 or server_args.get("pp_size", 1) != 1:
             raise ConfigError("dp_size and pp_size must be 1: a search lives in one scheduler")
         if cpu.prepare(model_path, config.verifier_path or None):

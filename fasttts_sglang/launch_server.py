@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         config, rest = split_argv(list(sys.argv[1:] if argv is None else argv))
         config.check_verifier(_model_path(rest))
+        config.register_algorithms()
         os.environ[ENV] = config.to_env()
         _serve(_with_defaults(rest, config.verifier_path or None))
     except FastTTSError as exc:

@@ -4,6 +4,7 @@ import time
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from ..scheduling.tree import SearchTree, Step
@@ -46,6 +47,7 @@ class ActiveSearch:
         self.scoring = scoring
         self.timing = {"verifier_s": 0.0, "scheduling_s": 0.0, "decode_steps": 0.0}
         self.prefilled = False  # the prompt's KV is there, the first round may begin
+        self.stopped: str | None = None  # the search parameter that ended it early
         self.changed = True  # something happened since the rows were last chosen
         self.undecided: list[Row] = []  # rows whose node is complete
         self.rows: set[Row] = set()
@@ -172,12 +174,32 @@ class ActiveSearch:
     def advance(self) -> list[Row] | None:
         """Decide the round if it can be; returns the rows that are out of the race then."""
         members = self.tree.members
-        if not self.tree.advance():
+        if not self.tree.advance(partial(self._enough, members)):
             return None
         self.changed = True
-        self.counts.completion_tokens += sum(self._branches[s.path].num_own for s in members)
         self._enter_round()
         return self._drop_losers()
+
+    def _enough(self, members: Sequence[Step]) -> bool:
+        """The round of `members` is decided: does the search end with it?"""
+        self.counts.completion_tokens += sum(self._branches[s.path].num_own for s in members)
+        budget, score = self.params.token_budget, self.params.stop_score
+        best = self.tree.best_answer
+        if budget is not None and self.counts.completion_tokens >= budget:
+            self.stopped = "token_budget"
+        elif score is not None and best is not None and best >= score:
+            self.stopped = "stop_score"
+        return self.stopped is not None
+
+    def stop(self, reason: str) -> None:
+        """End amid a round; `tree.candidates` is then what there is."""
+        self.stopped = reason
+        for branch in self._branches.values():
+            if not branch.step.requested:
+                self.counts.speculated_wasted += branch.num_own
+        running = {step.path for step in self.tree.members} & self._branches.keys()
+        self.counts.completion_tokens += sum(self._branches[path].num_own for path in running)
+        self.tree.stop(amid_round=True)
 
     def _enter_round(self) -> None:
         self.counts.rounds, self.counts.children = self.tree.num_rounds, self.tree.num_children
@@ -229,6 +251,7 @@ class ActiveSearch:
         self.timing["total_s"] = self._seconds
         return SearchDone(
             rid=self.rid,
+            stopped=self.stopped,
             candidates=[self._branches[node.path].to_dict() for node in candidates],
             usage=self.counts.to_dict(),
             timing=self.timing,

@@ -16,7 +16,7 @@ from ..search.core import Finish
 from ..search.params import SearchParams
 from ..search.result import Candidate, SearchResult, Step, Usage
 from ..telemetry.timeline import Span
-from .messages import SearchDone, SearchMessage, SearchProgress
+from .messages import SearchDone, SearchMessage, SearchProgress, StopSearch
 
 Prompt = str | Sequence[dict[str, Any]] | Sequence[int]
 """A user's text, chat messages, or token ids that are taken as they are."""
@@ -64,8 +64,12 @@ class SearchClient:
             raise BadRequest("rid", f"{message.rid!r} is already in use")
         self._replies[message.rid] = replies
         done = False
+        timer: asyncio.TimerHandle | None = None
         try:
             self._manager._dispatch_to_scheduler(message)
+            if params.time_budget_s is not None:
+                send, stop = self._manager._dispatch_to_scheduler, StopSearch(rid=message.rid)
+                timer = asyncio.get_running_loop().call_later(params.time_budget_s, send, stop)
             while not done:
                 reply = await replies.get()
                 if isinstance(reply, SearchProgress):
@@ -74,6 +78,8 @@ class SearchClient:
                     done = True
                     yield self._result(message, params, reply)
         finally:
+            if timer is not None:
+                timer.cancel()
             del self._replies[message.rid]
             if not done:  # the caller went away
                 self._manager._dispatch_to_scheduler(AbortReq(rid=message.rid))
@@ -146,6 +152,7 @@ class SearchClient:
             votes=choice.votes,
             usage=Usage.from_dict(reply.usage),
             timing=reply.timing,
+            stopped=reply.stopped,
             params=params.to_dict(),
             timeline=tuple(map(Span.from_dict, reply.timeline)),
         )

@@ -35,7 +35,7 @@ def build_runner(_none: None, scheduler: Any) -> None:
 
     from ..verifier.score_cache import ScoreCache
     from .function_verifier import FunctionVerifier
-    from .messages import SearchMessage
+    from .messages import SearchMessage, StopSearch
     from .search_runner import SearchRunner
     from .verifier import Verifier
     from .verifier_runner import VerifierRunner
@@ -49,7 +49,9 @@ def build_runner(_none: None, scheduler: Any) -> None:
     elif config.verifier_function:
         verifier = FunctionVerifier(config.verifier_function, scheduler.tokenizer, cache)
     scheduler.fasttts = SearchRunner(scheduler, config, verifier)
-    scheduler._request_dispatcher += TypeBasedDispatcher([(SearchMessage, scheduler.fasttts.admit)])
+    scheduler._request_dispatcher += TypeBasedDispatcher(
+        [(SearchMessage, scheduler.fasttts.admit), (StopSearch, scheduler.fasttts.stop)]
+    )
 
 
 def step(

@@ -15,6 +15,10 @@ class SearchMessage(BaseReq, kw_only=True):  # type: ignore[call-arg]
     report_progress: bool = False
 
 
+class StopSearch(BaseReq, kw_only=True):  # type: ignore[call-arg]
+    """End the search `rid` now, with the best so far."""
+
+
 class SearchProgress(BaseReq, kw_only=True):  # type: ignore[call-arg]
     """A round is complete; `progress` is telemetry.Progress.to_dict()."""
 
@@ -26,6 +30,7 @@ class SearchDone(BaseReq, kw_only=True):  # type: ignore[call-arg]
 
     error: str | None = None
     error_field: str | None = None  # set when a field of the request is at fault
+    stopped: str | None = None  # the search parameter that ended it early
     candidates: list[dict[str, Any]] = msgspec.field(default_factory=list)
     usage: dict[str, Any] = msgspec.field(default_factory=dict)
     timing: dict[str, float] = msgspec.field(default_factory=dict)

@@ -24,7 +24,7 @@ from ..search.params import SearchParams, Speculation
 from ..search.replay import Replay, ReplaySpec
 from .active_search import ActiveSearch
 from .counts import Counts
-from .messages import SearchDone, SearchMessage, SearchProgress
+from .messages import SearchDone, SearchMessage, SearchProgress, StopSearch
 from .reading import Reading
 from .rendering import SharedTokens
 from .row import Row
@@ -77,6 +77,17 @@ class SearchRunner:
         for search in [*self._live.values(), *self._queue]:
             if everything or search.rid == rid:
                 self._close(search, SearchDone(rid=search.rid, error="the search was cancelled"))
+
+    def stop(self, message: StopSearch) -> None:
+        """The time of a search is up: reply with what it has."""
+        for search in [*self._live.values(), *self._queue]:
+            if search.rid != message.rid:
+                continue
+            try:
+                search.stop("time_budget_s")
+                self._close(search, search.result(search.tree.candidates or ()))
+            except Exception as exc:
+                self._fail(search, exc)
 
     def on_token(self, req: Req) -> None:
         """A row has got a token and may end with it. Runs inside the batch loop."""
@@ -264,7 +275,7 @@ class SearchRunner:
     def _close(self, search: ActiveSearch, outcome: SearchDone) -> None:
         if self._live.pop(search.rid, None) is None:
             self._queue.remove(search)
-        elif outcome.error is not None:
+        elif search.rows:
             self._dropped.append(search.rid)  # acted on by `step`: we may be inside a batch loop
         self._reply(search.message, outcome)
 

@@ -5,7 +5,7 @@ round once all its nodes are scored, so neither speculation nor timing can chang
 ranks what may be decoded ahead by p(needed): how probable it is that the algorithm will ask for it.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from ..search.aggregate import Aggregate
 from ..search.core import Finish, Node, Path, Round, Search, resume, start
 from ..search.params import Speculation
+from ..search.ranking import candidates
 from .estimate import FIRST_STD, Field, ScoreModel, logit
 
 MAX_AHEAD = 6  # rounds that are looked ahead
@@ -67,6 +68,7 @@ class SearchTree:
         root = Step((), None, requested=True, finish=Finish.STOP, node=Node())
         self._kept: dict[Path, Step] = {(): root}  # what the algorithm may still expand
         self.candidates: list[Node] | None = None  # set at the end
+        self.best_answer: float | None = None  # best aggregated score of an answer kept so far
         self.num_rounds = 0
         self.num_children = 0
 
@@ -93,15 +95,39 @@ class SearchTree:
         self._unscored -= step.requested
         self._stale = True
 
-    def advance(self) -> bool:
-        """Decide the round if it is scored; returns whether it was."""
+    def advance(self, enough: Callable[[], bool] = lambda: False) -> bool:
+        """Decide the round if it is scored; returns whether it was.
+
+        Args:
+            enough: Asked then, whether the search ends here.
+        """
         if self._round is None or self._unscored:
             return False
         survivors = self._round.decide([step.node for step in self._members if step.node])
         by_path = {step.path: step for step in self._members}
         self._kept |= {node.path: by_path[node.path] for node in survivors}
-        self._enter(resume(self._search, survivors))
+        answers = [self._aggregate(n.scores) for n in survivors if n.finish is Finish.EOS]
+        if answers:
+            self.best_answer = max(*answers, self.best_answer or answers[0])
+        if enough():
+            self.stop(amid_round=False)
+        else:
+            self._enter(resume(self._search, survivors))
         return True
+
+    def stop(self, *, amid_round: bool) -> None:
+        """End the search here, with the best of what it has kept.
+
+        Args:
+            amid_round: Take answers of the running round too. Which these are depends on when.
+        """
+        extended = {path[:-1] for path in self._kept}
+        leaves = [step for path, step in self._kept.items() if path and path not in extended]
+        if amid_round:
+            leaves += [step for step in self._members if step.finish is Finish.EOS]
+        nodes = {step.path: step.node for step in leaves if step.node is not None}
+        self._search.close()
+        self._enter(candidates(nodes.values(), self._aggregate))
 
     # -- what the runtime asks ---------------------------------------------------------
 

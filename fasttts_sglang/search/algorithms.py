@@ -1,12 +1,13 @@
-"""The algorithms by name; other packages add theirs by the entry point group of this package."""
+"""The algorithms by name. Others come by an entry point of another package, or by `register`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
+from ..errors import BadRequest, ConfigError
 from .aggregate import AGGREGATIONS
 from .beam import beam_search
 from .best_of_n import best_of_n
@@ -50,14 +51,51 @@ BRANCHING = ("beam", "dvts", "dynamic_branching", "mcts")
 """Those for which n must be a multiple of `branch`."""
 
 
+_registered: dict[str, EntryPoint] = {}
+
+
+def register(name: str, target: str) -> None:
+    """Add an algorithm in this process.
+
+    Args:
+        name: What SearchParams.algorithm calls it.
+        target: `module:function`, a callable from SearchParams to a search.
+
+    Raises:
+        ConfigError: The name is taken, or the target cannot be imported.
+    """
+    if name in BUILT_IN:
+        raise ConfigError(f"--fasttts-algorithms {name}={target}: {name} is built in")
+    point = EntryPoint(name, target, GROUP)
+    try:
+        point.load()
+    except Exception as exc:  # a module may raise what it likes
+        raise ConfigError(f"--fasttts-algorithms {name}={target}: {exc}") from exc
+    _registered[name] = point
+
+
 @cache
-def known() -> Mapping[str, Maker]:
-    """All algorithms. An entry point is a callable from SearchParams to a search."""
-    others = {point.name: point for point in entry_points(group=GROUP)}
-    loaded = {name: point.load() for name, point in others.items() if name not in BUILT_IN}
-    return {**BUILT_IN, **loaded}
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def known() -> list[str]:
+    """Names of all algorithms."""
+    return sorted({*BUILT_IN, *_installed(), *_registered})
 
 
 def make(params: SearchParams) -> Search:
-    """The generator of the algorithm that `params` names."""
-    return known()[params.algorithm](params)
+    """The generator of the algorithm that `params` names.
+
+    Raises:
+        BadRequest: Another package's algorithm cannot be imported.
+    """
+    name = params.algorithm
+    if name in BUILT_IN:
+        return BUILT_IN[name](params)
+    point = _registered.get(name) or _installed()[name]
+    try:
+        maker: Maker = point.load()
+    except Exception as exc:
+        raise BadRequest("algorithm", f"{name!r} cannot be imported: {exc}") from exc
+    return maker(params)

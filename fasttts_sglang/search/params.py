@@ -63,6 +63,15 @@ class SearchParams:
     )
     max_step_tokens: int = option(512, "A longer step is cut.", ge=1, le=1_000_000)
     max_tokens: int = option(2048, "Response tokens of one path.", ge=1, le=1_000_000)
+    token_budget: int | None = option(
+        None, "End after the round in which so many tokens were reached.", ge=1, le=1 << 40
+    )
+    time_budget_s: float | None = option(
+        None, "End after so many seconds with the best so far.", gt=0, le=1e6
+    )
+    stop_score: float | None = option(
+        None, "End after the round in which an answer scores so much.", ge=0, le=1
+    )
     temperature: float = option(0.8, "Sampling temperature; 0 is greedy.", ge=0, le=100)
     top_p: float = option(1.0, "Nucleus sampling.", gt=0, le=1)
     top_k: int = option(-1, "Sample among the k likeliest tokens; -1 is all.", ge=-1, le=1 << 30)
@@ -85,7 +94,7 @@ class SearchParams:
             if text := declared.problem(entry, hints[entry.name], getattr(self, entry.name)):
                 raise BadRequest(entry.name, text)
         if self.algorithm not in known():
-            names = ", ".join(sorted(known()))
+            names = ", ".join(known())
             raise BadRequest("algorithm", f"{self.algorithm!r} is unknown; known are {names}")
         if self.algorithm in BRANCHING and self.n % self.branch:
             raise BadRequest("n", f"{self.n} is not divisible by branch={self.branch}")

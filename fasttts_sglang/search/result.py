@@ -63,6 +63,7 @@ class SearchResult:
     votes: Mapping[str, float]  # weight per normalised answer
     usage: Usage
     timing: Mapping[str, float]  # seconds, and the number of `decode_steps`
+    stopped: str | None = None  # the parameter that ended it early
     params: Mapping[str, Any] = field(default_factory=dict)  # SearchParams.to_dict()
     timeline: tuple[Span, ...] = ()  # if `params` asked for it
 

@@ -142,6 +142,44 @@ def test_progress_is_reported_per_round(engine: FastTTSEngine) -> None:
     assert generated == sorted(generated)  # type: ignore[type-var]
 
 
+@pytest.mark.parametrize("speculation", ["off", "full"])
+def test_a_token_budget_ends_a_search_after_a_round(
+    engine: FastTTSEngine, speculation: str
+) -> None:
+    params = replace(BEAM, token_budget=150, speculation=speculation)
+    result = engine.search(PROBLEMS[0], params)
+    assert result.stopped == "token_budget"
+    assert result.usage.completion_tokens >= 150
+    full = engine.search(PROBLEMS[0], BEAM)
+    assert full.stopped is None and result.usage.rounds < full.usage.rounds
+    assert tree(result) == tree(engine.search(PROBLEMS[0], replace(params, speculation="paper")))
+
+
+def test_a_good_answer_ends_a_search(engine: FastTTSEngine, solved: list[SearchResult]) -> None:
+    full = max(solved, key=lambda result: result.usage.rounds)
+    problem = PROBLEMS[solved.index(full)]
+    assert full.best is not None and full.best.score is not None
+    early = engine.search(problem, replace(BEAM, stop_score=1e-6))
+    assert early.usage.rounds <= full.usage.rounds
+    assert all(c.finish is Finish.EOS for c in early.candidates)
+    assert early.stopped == ("stop_score" if early.usage.rounds < full.usage.rounds else None)
+    assert engine.search(problem, replace(BEAM, stop_score=1.0)).stopped is None
+
+
+def test_when_the_time_is_up_there_is_the_best_so_far(
+    engine: FastTTSEngine, solved: list[SearchResult]
+) -> None:
+    """Also at once, before the first round; and nothing is left behind."""
+    for seconds in (1e-3, 0.05, 0.2, 0.4):
+        result = engine.search(PROBLEMS[0], replace(BEAM, n=64, time_budget_s=seconds))
+        assert result.stopped == "time_budget_s"
+        assert result.timing["total_s"] < seconds + 2
+        assert (result.answer is None) <= (not any(c.answer for c in result.candidates))
+    assert engine.search(PROBLEMS[0], replace(BEAM, time_budget_s=600)).stopped is None
+    engine._engine.loop.run_until_complete(asyncio.sleep(1.0))  # idle: the leak check runs
+    assert tree(engine.search(PROBLEMS[0], BEAM)) == tree(solved[0])
+
+
 @pytest.mark.parametrize(
     ("prompt", "change", "message"),
     [

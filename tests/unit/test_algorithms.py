@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from fasttts_sglang.search.beam import keep_best
 from fasttts_sglang.search.core import Expand, Finish, Node, Round, drive, resume, start
 from fasttts_sglang.search.params import SearchParams
 from fasttts_sglang.search.widths import proportional, systematic
+
+from .naive import NAIVE
 
 finishes = st.sampled_from(list(Finish))
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=5).map(tuple)
@@ -123,6 +125,23 @@ def test_every_algorithm_keeps_its_promises(
     assert ranks == sorted(ranks)
     if any(node.finish is Finish.EOS for node in state):
         assert {node.finish for node in state} == {Finish.EOS}
+
+
+@pytest.mark.parametrize("algorithm", sorted(BUILT_IN))
+@given(tree=trees, params=searches)
+def test_it_does_what_its_naive_version_does(
+    algorithm: str, tree: Tree, params: SearchParams
+) -> None:
+    params = params.replace(algorithm=algorithm)
+    aggregate = AGGREGATIONS[params.aggregation]
+    steps = None if algorithm in ("best_of_n", "self_consistency") else 1
+
+    def grow(node: Node, indices: Iterable[int]) -> list[Node]:
+        indices = list(indices)
+        return [tree.child(Expand(node, len(indices), steps), index) for index in indices]
+
+    expected = NAIVE[algorithm](grow, params, lambda node: aggregate(node.scores))
+    assert drive(make(params), tree) == expected
 
 
 def scored(*values: float) -> list[Node]:

@@ -22,6 +22,7 @@ FLAGS = [
     "--fasttts-max-width",
     "--fasttts-score-cache-entries",
     "--fasttts-speculation",
+    "--fasttts-algorithms",
     "--fasttts-replay",
 ]
 

@@ -73,6 +73,7 @@ class Runtime:
     paused: dict[Path, int] = field(default_factory=dict)  # tokens to go
     unscored: list[Step] = field(default_factory=list)
     ahead: int = 0  # nodes that were begun before they were asked for
+    max_rounds: int = 1000  # it is ended early after so many
 
     def run(self) -> list[Node]:
         self.tree.begin()
@@ -83,7 +84,7 @@ class Runtime:
             self.decode()
             if self.rng.random() < 0.5 or not self.running:
                 self.score()
-            while self.tree.advance():
+            while self.tree.advance(lambda: self.tree.num_rounds >= self.max_rounds):
                 self.forget()
         raise AssertionError("the search does not end")
 
@@ -165,6 +166,36 @@ def test_no_timing_and_no_speculation_changes_the_result(
     assert found == plain(params, world)
     if mode is Speculation.OFF:
         assert not runtime.ahead
+
+
+@given(PARAMS, WORLDS, st.integers(0, 99), st.sampled_from(list(Speculation)), st.integers(1, 6))
+def test_a_search_that_is_ended_early_returns_the_best_it_kept(
+    params: SearchParams, spec: ReplaySpec, seed: int, mode: Speculation, rounds: int
+) -> None:
+    """Whatever was decoded ahead, and no answer is lost for an unfinished path."""
+    world = Replay(spec, seed)
+    found = []
+    for speculation, slots in ((mode, 7), (Speculation.OFF, 0)):
+        tree = SearchTree(make(params), AGGREGATIONS[params.aggregation], speculation)
+        runtime = Runtime(tree, world, slots, random.Random(slots), max_rounds=rounds)
+        found.append(runtime.run())
+        answers = {path for path in tree.kept if path and end(world, path) is Finish.EOS}
+        if tree.num_rounds == rounds and answers:
+            assert {node.path for node in found[-1]} <= answers
+    assert found[0] == found[1]
+
+
+def test_amid_a_round_its_answers_count_and_its_open_paths_do_not() -> None:
+    tree = SearchTree(make(SearchParams(n=4)), AGGREGATIONS["last"], Speculation.OFF)
+    tree.begin()
+    for step, finish in zip(tree.members, (Finish.EOS, Finish.STOP, Finish.EOS), strict=False):
+        tree.complete(step, 5, finish)
+    tree.score(tree.members[0], (0.3,))
+    tree.score(tree.members[1], (0.9,))
+    tree.stop(amid_round=True)
+    assert tree.candidates is not None
+    assert [node.path for node in tree.candidates] == [(0,)]
+    assert not tree.members and not tree.advance()
 
 
 @pytest.mark.parametrize("mode", [Speculation.PAPER, Speculation.FULL])
