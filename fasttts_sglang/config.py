@@ -54,6 +54,7 @@ class FastTTSConfig:
     verifier_batch_tokens: int = option(
         16_384, "Tokens per forward of the verifier.", ge=1, le=1 << 30
     )
+    verdict_tokens: int = option(512, "Longest verdict of a generative verifier.", ge=1, le=1 << 20)
     max_searches: int = option(64, "Searches that run at once; more wait.", ge=1, le=100_000)
     max_width: int = option(1024, "Largest n of a search.", ge=1, le=4096)
     score_cache_entries: int = option(

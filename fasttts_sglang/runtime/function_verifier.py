@@ -51,6 +51,17 @@ class FunctionVerifier:
                     self._cache.put(key, score)
                 job.scores.append(score)
 
+    @property
+    def busy(self) -> bool:
+        """Jobs are done at once."""
+        return False
+
+    def step(self) -> None:
+        """Nothing is begun."""
+
+    def drop(self, jobs: Sequence[ScoreJob]) -> None:
+        """Nothing is begun."""
+
     def flush(self) -> None:
         """There is no KV; scores stay valid."""
 

@@ -37,6 +37,7 @@ def build_runner(_none: None, scheduler: Any) -> None:
     from .function_verifier import FunctionVerifier
     from .messages import SearchMessage, StopSearch
     from .search_runner import SearchRunner
+    from .verdicts import GenerativeVerifier
     from .verifier import Verifier
     from .verifier_runner import VerifierRunner
 
@@ -44,8 +45,11 @@ def build_runner(_none: None, scheduler: Any) -> None:
     cache = ScoreCache(config.score_cache_entries)
     verifier: Verifier | None = None
     if worker := scheduler.fasttts_verifier:
-        batch_tokens = config.verifier_batch_tokens
-        verifier = VerifierRunner(worker, scheduler.future_map, batch_tokens, cache)
+        common = (worker, scheduler.future_map, config.verifier_batch_tokens, cache)
+        if worker.family.verdict is None:
+            verifier = VerifierRunner(*common)
+        else:
+            verifier = GenerativeVerifier(*common, config.verdict_tokens)
     elif config.verifier_function:
         verifier = FunctionVerifier(config.verifier_function, scheduler.tokenizer, cache)
     scheduler.fasttts = SearchRunner(scheduler, config, verifier)

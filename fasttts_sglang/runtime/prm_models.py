@@ -138,7 +138,29 @@ class _LabelScores:
         return logits.float().softmax(-1)[..., 0]
 
 
-def register(architecture: str) -> str:
+class _NextToken:
+    """Mixed into SGLang's language models that write verdicts: logits of each row's last token."""
+
+    model: nn.Module
+    lm_head: nn.Module
+
+    @torch.no_grad()
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        positions: torch.Tensor,
+        forward_batch: ForwardBatch,
+        input_embeds: torch.Tensor | None = None,
+        get_embedding: bool = True,
+    ) -> EmbeddingPoolerOutput:
+        """[num rows, vocab_size]."""
+        hidden = self.model(input_ids, positions, forward_batch, input_embeds)
+        if not forward_batch.forward_mode.is_decode():
+            hidden = hidden[forward_batch.extend_seq_lens.cumsum(0) - 1]
+        return EmbeddingPoolerOutput(embeddings=hidden @ self.lm_head.weight.T)
+
+
+def register(architecture: str, *, generative: bool = False) -> str:
     """Make the reward model of a checkpoint known to SGLang in this process.
 
     Returns:
@@ -147,20 +169,21 @@ def register(architecture: str) -> str:
     Raises:
         ConfigError: SGLang has no such model.
     """
-    name = _OURS + architecture
+    name = _OURS + ("Verdict" if generative else "") + architecture
     if name not in ModelRegistry.models:
-        ModelRegistry.models[name] = OWN.get(architecture) or _derived(architecture)
+        own = OWN.get(architecture)
+        ModelRegistry.models[name] = own or _derived(architecture, name, generative)
     return name
 
 
-def _derived(architecture: str) -> type[nn.Module]:
+def _derived(architecture: str, name: str, generative: bool) -> type[nn.Module]:
     stock = ModelRegistry.models.get(architecture)
     if stock is None:
         raise ConfigError(f"--fasttts-verifier-path: SGLang has no model {architecture}")
     if isinstance(stock, str):
-        module, _, name = stock.rpartition(".")
-        stock = getattr(import_module(module), name)
+        module, _, attribute = stock.rpartition(".")
+        stock = getattr(import_module(module), attribute)
+    if generative:
+        return type(name, (_NextToken, stock), {})
     mixin = _LabelScores if architecture.endswith("ForCausalLM") else _OutcomeScores
-    body = {"forward": _PerPosition.forward}
-    derived: type[nn.Module] = type(_OURS + architecture, (mixin, stock), body)
-    return derived
+    return type(name, (mixin, stock), {"forward": _PerPosition.forward})

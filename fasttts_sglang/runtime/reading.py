@@ -19,6 +19,9 @@ class Reading:
     # at the token before
     keys: list[bytes] = field(default_factory=list)  # of ids[:end] in the score cache, per step
 
+    questions: list[Sequence[int]] = field(default_factory=list)  # per step: what stands in its
+    # place when a verifier is asked to write a verdict on it
+
     @classmethod
     def of(cls, prompt: Sequence[int], problem: str | None) -> Self:
         """A problem without steps."""
@@ -26,15 +29,23 @@ class Reading:
 
     def copy(self) -> "Reading":
         """For a path that goes on from here."""
-        return Reading(self.ids[:], self.begin, self.problem, list(self.ends), list(self.keys))
+        return Reading(
+            self.ids[:],
+            self.begin,
+            self.problem,
+            list(self.ends),
+            list(self.keys),
+            list(self.questions),
+        )
 
     def cut(self, num_steps: int) -> None:
         """Forget all but the first steps."""
-        del self.ends[num_steps:], self.keys[num_steps:]
+        del self.ends[num_steps:], self.keys[num_steps:], self.questions[num_steps:]
         del self.ids[self.ends[-1] if self.ends else self.begin :]
 
-    def add(self, ids: Sequence[int]) -> None:
+    def add(self, ids: Sequence[int], question: Sequence[int] = ()) -> None:
         """One more step."""
+        self.questions.append(question)
         before = self.keys[-1] if self.keys else ScoreCache.extend(b"", self.ids)
         self.keys.append(ScoreCache.extend(before, ids))
         self.ids.extend(ids)
@@ -54,6 +65,8 @@ class ScoreJob:
     scores: list[float] = field(default_factory=list)
     computed: int = 0  # tokens run through the verifier for this job
     cached: int = 0  # tokens whose KV was there already
+    missing: int = 0  # scores that are still being computed
+    error: str | None = None  # why there are none
     ends: list[int] = field(init=False)  # of the steps to score
     keys: list[bytes] = field(init=False)
 
@@ -62,9 +75,20 @@ class ScoreJob:
         self.keys = self.reading.keys[self.known :]
 
     @property
+    def done(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return self.missing == 0 or self.error is not None
+
+    @property
     def token_ids(self) -> array:  # type: ignore[type-arg]
         """What the verifier reads."""
         return self.reading.ids
+
+    def question(self, number: int) -> array:  # type: ignore[type-arg]
+        """All that a generative verifier reads before it writes on step `number` of `ends`."""
+        step = self.known + number
+        begin = self.reading.ends[step - 1] if step else self.reading.begin
+        return self.token_ids[:begin] + array("q", self.reading.questions[step])
 
     @property
     def first_unknown(self) -> int:

@@ -55,16 +55,16 @@ class Scoring:
 
     def due(self) -> bool:
         """Whether scores should be computed now: the round waits for them, or many are missing."""
-        if not self._waiting:
+        if not self._waiting or self._handed_out:
             return False
         if not self._tree.num_decoding:
             return True
-        return self.eager and _EAGER * len(self._waiting) >= len(self._tree.members)
+        return self._tree.looks_ahead and _EAGER * len(self._waiting) >= len(self._tree.members)
 
     @property
     def eager(self) -> bool:
-        """Whether steps are scored before their round is complete."""
-        return self._tree.looks_ahead
+        """Whether what is complete may be scored together with another search's."""
+        return self._tree.looks_ahead and not self._handed_out
 
     def prompt_job(self) -> ScoreJob:
         """Brings the prompt's KV into the verifier's cache."""
@@ -116,12 +116,13 @@ class Scoring:
         for branch, job in zip(branches, jobs, strict=True):
             self._counts.verifier_tokens += job.computed
             self._counts.verifier_cached_tokens += job.cached
-            if all(map(math.isfinite, job.scores)):
+            if job.error is None and all(map(math.isfinite, job.scores)):
                 replayed = [self._replay.score(branch.path)] if self._replay else job.scores
                 branch.scores += replayed
                 self._tree.score(branch.step, tuple(branch.scores))
             elif branch.step.requested:
-                raise SearchFailed(f"the verifier returned {job.scores} for path {branch.path}")
+                problem = job.error or f"the verifier returned {job.scores}"
+                raise SearchFailed(f"path {branch.path}: {problem}")
             else:
                 branch.scoring_failed = True
 
@@ -133,6 +134,8 @@ class Scoring:
         begin = branch.ends[done - 1] if done else 0
         for index, end in enumerate(branch.ends[done:], done):
             last = branch.step.finish is Finish.EOS and end == len(branch.ids)
-            branch.reading.add(self._renderer.step(branch.ids[begin:end], index, last))
+            ids = branch.ids[begin:end]
+            renderer = self._renderer
+            branch.reading.add(renderer.step(ids, index, last), renderer.question(ids, index))
             begin = end
         return ScoreJob(branch.reading, done)

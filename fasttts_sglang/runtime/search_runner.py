@@ -25,7 +25,7 @@ from ..search.replay import Replay, ReplaySpec
 from .active_search import ActiveSearch
 from .counts import Counts
 from .messages import SearchDone, SearchMessage, SearchProgress, StopSearch
-from .reading import Reading
+from .reading import Reading, ScoreJob
 from .rendering import SharedTokens
 from .row import Row
 from .rows import RowFactory
@@ -50,6 +50,7 @@ class SearchRunner:
         self._queue: deque[ActiveSearch] = deque()  # admitted, waiting for a place
         self._live: dict[str, ActiveSearch] = {}
         self._verifier_s = 0.0  # spent so far
+        self._asked: list[tuple[ActiveSearch, list[ScoreJob]]] = []  # what the verifier is at
         self._dropped: list[str] = []  # searches whose rows must still leave the scheduler
 
     @property
@@ -129,6 +130,7 @@ class SearchRunner:
             self._scheduler.abort_request(AbortReq(rid=self._rows.prefix(rid)))
         self._dropped.clear()
         if not self._live and not self._queue:
+            self._take_scores()  # drops what nobody waits for
             return running
         while self._queue and len(self._live) < self._config.max_searches:
             search = self._queue.popleft()
@@ -136,12 +138,21 @@ class SearchRunner:
             self._guarded(search, self._begin)
         began, waited = time.perf_counter(), self._verifier_s
         running = self._move(running)
+        while self._only_the_verifier_works(running):
+            running = self._move(running)
         own_s = time.perf_counter() - began - (self._verifier_s - waited)
         for search in self._live.values():
             search.timing["scheduling_s"] += own_s
         return running
 
+    def _only_the_verifier_works(self, running: Any) -> bool:
+        """SGLang would go to sleep."""
+        idle = running.is_empty() and not self._scheduler.waiting_queue
+        return idle and self.verifier is not None and self.verifier.busy
+
     def _move(self, running: Any) -> Any:
+        if self.verifier is not None and self.verifier.busy:
+            self._go_on_scoring()
         for search in self._live.values():
             search.count_slots()
         due = [search for search in self._live.values() if search.scoring.due()]
@@ -233,9 +244,33 @@ class SearchRunner:
             return
         seconds = time.perf_counter() - tick
         self._verifier_s += seconds
-        for search, some in zip(searches, jobs, strict=True):
+        for search in searches:
             search.timing["verifier_s"] += seconds
-            self._guarded(search, partial(ActiveSearch.take_scores, jobs=some))
+        self._asked += zip(searches, jobs, strict=True)
+        self._take_scores()
+
+    def _go_on_scoring(self) -> None:
+        """A verifier that takes its time writes on."""
+        assert self.verifier is not None
+        tick = time.perf_counter()
+        self.verifier.step()
+        seconds = time.perf_counter() - tick
+        self._verifier_s += seconds
+        for search, _ in self._asked:
+            search.timing["verifier_s"] += seconds
+        self._take_scores()
+
+    def _take_scores(self) -> None:
+        """Give out the scores that are there."""
+        asked, self._asked = self._asked, []
+        for search, jobs in asked:
+            if not self._is_live(search):
+                if self.verifier is not None:
+                    self.verifier.drop(jobs)
+            elif all(job.done for job in jobs):
+                self._guarded(search, partial(ActiveSearch.take_scores, jobs=jobs))
+            else:
+                self._asked.append((search, jobs))
 
     def _advance(self, search: ActiveSearch) -> None:
         while self._is_live(search):

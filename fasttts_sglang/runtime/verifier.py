@@ -21,8 +21,18 @@ class Verifier(Protocol):
     def path_budget(self, prompt_tokens: int, max_tokens: int) -> int:
         """Response tokens that a path may have. Raises BadRequest if there is no room."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether jobs are being done; `step` must then be called until they are."""
+
     def score(self, jobs: Sequence[ScoreJob]) -> None:
-        """Fill in `scores` of every job. Raises SearchFailed."""
+        """Fill in `scores` of every job, or begin to. Raises SearchFailed."""
+
+    def step(self) -> None:
+        """Go on with the jobs begun."""
+
+    def drop(self, jobs: Sequence[ScoreJob]) -> None:
+        """Forget jobs that are not done."""
 
     def flush(self) -> None:
         """Forget all cached KV."""

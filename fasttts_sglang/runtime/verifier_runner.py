@@ -34,6 +34,7 @@ class VerifierRunner:
         self._runner = worker.model_runner
         self._allocator = self._runner.token_to_kv_pool_allocator
         self._count = 0
+        self._reserve = 0  # tokens that must stay free behind a path
 
     def path_budget(self, prompt_tokens: int, max_tokens: int) -> int:
         """Response tokens a path may have so that it can be scored; see RowFactory.path_budget.
@@ -42,6 +43,7 @@ class VerifierRunner:
             BadRequest: The prompt or one path does not fit.
         """
         context, capacity = self.worker.model_config.context_len, self._runner.max_total_num_tokens
+        context, capacity = context - self._reserve, capacity - self._reserve
         if prompt_tokens + 1 > context:
             raise BadRequest(
                 "prompt", f"{prompt_tokens} tokens exceed the verifier's context of {context}"
@@ -80,6 +82,17 @@ class VerifierRunner:
                 (todo if known is job else twins).append(job)
         self._compute(todo)
         self._compute([job for job in twins if not _copy(first[job.keys[-1]], job)])
+
+    @property
+    def busy(self) -> bool:
+        """Jobs are done at once."""
+        return False
+
+    def step(self) -> None:
+        """Nothing is begun."""
+
+    def drop(self, jobs: Sequence[ScoreJob]) -> None:
+        """Nothing is begun."""
 
     def _compute(self, todo: Sequence[ScoreJob]) -> None:
         if not todo:

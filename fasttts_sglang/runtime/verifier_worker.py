@@ -90,7 +90,8 @@ class VerifierWorker(TpModelWorker):
                 f"--tp-size {self.server_args.tp_size}: a verifier of family {self.family.name}"
                 " reads its vocabulary on one rank only"
             )
-        checkpoint.architectures = [prm_models.register(checkpoint.architectures[0])]
+        architecture, writes = checkpoint.architectures[0], self.family.verdict is not None
+        checkpoint.architectures = [prm_models.register(architecture, generative=writes)]
 
     def _renderer(self, generator: Any) -> Renderer:
         """How steps are written for this model."""

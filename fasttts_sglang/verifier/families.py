@@ -20,6 +20,18 @@ _LANGUAGE_MODEL = "ForCausalLM"
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a generative verifier is brought to its verdict on the steps so far.
+
+    The score is the probability of the first of two labels, right after the verdict's end.
+    """
+
+    question: Callable[[str, int, Chat], Pieces]  # the step and what asks for a verdict on it
+    end: str  # the end of a verdict; the labels follow
+    stop: tuple[str, ...] = ()  # texts after which the end is written for the model
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """One way to ask a model for step scores.
 
@@ -32,6 +44,7 @@ class Family:
     step: Callable[[str, int, bool, Chat], Pieces] | None = None  # text, index, last of an answer
     labels: tuple[str, str] | None = None  # a language model's tokens for right and wrong
     begins_sequence: bool = False  # the tokenizer's BOS stands before the prompt
+    verdict: Verdict | None = None  # it writes before it judges
     marker: str = ""  # must be one token of the verifier
     anchor: str = ""  # text before a piece, without which a tokenizer would write it otherwise
 
@@ -93,6 +106,22 @@ FAMILIES = {
             formats.rlhflow_prompt,
             formats.rlhflow_step,
             labels=("+", "-"),
+        ),
+        Family(
+            "thinkprm",
+            (_LANGUAGE_MODEL,),
+            formats.think_prompt,
+            formats.think_step,
+            labels=(" Yes", " No"),
+            verdict=Verdict(formats.think_question, formats.THINK_END),
+        ),
+        Family(
+            "genprm",
+            (_LANGUAGE_MODEL,),
+            formats.gen_prompt,
+            formats.gen_step,
+            labels=("Yes", "No"),
+            verdict=Verdict(formats.gen_question, formats.GEN_END, stop=("</analyze>",)),
         ),
         Family(
             "outcome",

@@ -112,6 +112,80 @@ def skywork_step(text: str, _index: int, _last: bool, _: Chat) -> Pieces:
     return tuple(piece for line in text.strip().split("\n") for piece in (line, "\n"))
 
 
+THINK_END = "\nIs the solution correct?"
+_THINK_BEGIN = (
+    "You are given a math problem and a proposed step-by-step solution:\n\n[Math Problem]\n\n"
+)
+_THINK_TASK = (
+    "Review and critique each step in the proposed solution to determine whether each step is"
+    " correct. If the solution is incomplete, only verify the provided steps."
+)
+
+
+def think_prompt(problem: str, chat: Chat) -> Pieces:
+    """ThinkPRM: one user turn with the problem and the solution so far.
+
+    Source: mukhal/ThinkPRM, the template of the paper (arXiv:2504.16828).
+    """
+    begin, _ = _split(chat([{"role": "user", "content": _HOLE}], True), 1)
+    return Markup(begin), f"{_THINK_BEGIN}{problem.strip()}\n\n[Solution]\n\n"
+
+
+def think_step(text: str, index: int, _last: bool, _: Chat) -> Pieces:
+    """A numbered step and a line break."""
+    return (_numbered(text, index) + "\n",)
+
+
+def think_question(text: str, index: int, chat: Chat) -> Pieces:
+    """The step, the task, and the assistant's turn begins."""
+    _, end = _split(chat([{"role": "user", "content": _HOLE}], True), 1)
+    return f"{_numbered(text, index)}\n\n{_THINK_TASK}", Markup(end)
+
+
+def _numbered(text: str, index: int) -> str:
+    text = text.strip()
+    return text if text.startswith("Step ") else f"Step {index + 1}: {text}"
+
+
+GEN_END = "\n<output>\n**Judgement**: $\\boxed{"
+_GEN_SYSTEM = (
+    "You are a math teacher. Your task is to review and critique the paragraphs in solution step"
+    " by step."
+)
+
+
+def gen_prompt(problem: str, chat: Chat) -> Pieces:
+    """GenPRM: the user tells paragraph after paragraph, the assistant judges each.
+
+    Source: RyanLiu112/GenPRM (arXiv:2504.00891). Judgements on earlier paragraphs are taken to be
+    Yes and not written out, and no code that the verifier writes is run.
+    """
+    begin, _, _ = _gen(chat)
+    return Markup(begin), f"Question: {problem.strip()}"
+
+
+def gen_step(text: str, index: int, _last: bool, chat: Chat) -> Pieces:
+    """The paragraph, after the judgement on the one before."""
+    _, judgement, _ = _gen(chat)
+    if index == 0:
+        return ("\n\n" + text.strip(),)
+    return Markup(judgement), text.strip()
+
+
+def gen_question(text: str, index: int, chat: Chat) -> Pieces:
+    """The paragraph, and the assistant's turn begins with its analysis."""
+    _, _, turn = _gen(chat)
+    return *gen_step(text, index, False, chat), Markup(turn), "<analyze>\n"
+
+
+def _gen(chat: Chat) -> tuple[str, str, str]:
+    """Before the first user's text, from there to the next one's, the assistant's turn begun."""
+    system, user = {"role": "system", "content": _GEN_SYSTEM}, {"role": "user", "content": _HOLE}
+    judged = {"role": "assistant", "content": GEN_END.strip() + "Yes}$\n</output>"}
+    begin, between, turn = _split(chat([system, user, judged, user], True), 2)
+    return begin, between, turn
+
+
 def outcome_step(text: str, _index: int, last: bool, chat: Chat) -> Pieces:
     """An outcome reward model reads a whole answer at the end of the assistant's turn.
 

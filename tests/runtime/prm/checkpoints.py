@@ -85,6 +85,9 @@ def _build(
             qwen.num_labels = 2
             tagger = Qwen2ForTokenClassification(qwen).eval()
             return tagger, lambda ids: tagger(ids).logits, {}
+        case "Qwen2ForCausalLM":
+            writer = Qwen2ForCausalLM(qwen).eval()
+            return writer, lambda ids: writer(ids).logits, {}
         case "MistralForCausalLM":
             mistral = MistralForCausalLM(MistralConfig(vocab_size=vocab, **_SHAPE)).eval()
             return mistral, lambda ids: mistral(ids).logits, {}
@@ -106,6 +109,8 @@ LAYOUTS: dict[str, tuple[Callable[[Path], PreTrainedTokenizerFast], str]] = {
     "pure": (tokenizers.qwen, "Qwen2ForTokenClassification"),
     "math-shepherd": (tokenizers.mistral, "MistralForCausalLM"),
     "rlhflow": (tokenizers.llama3, "LlamaForCausalLM"),
+    "thinkprm": (tokenizers.qwen, "Qwen2ForCausalLM"),
+    "genprm": (tokenizers.qwen, "Qwen2ForCausalLM"),
     "outcome": (tokenizers.llama3, "LlamaForSequenceClassification"),
 }
 

@@ -88,6 +88,60 @@ def rlhflow(prm: Prm, problem: str, steps: Sequence[str]) -> list[float]:
     return scores
 
 
+VERDICT_TOKENS = 12  # a random model never comes to an end
+TASK = (
+    "Review and critique each step in the proposed solution to determine whether each step is"
+    " correct. If the solution is incomplete, only verify the provided steps."
+)
+
+
+def _write(prm: Prm, ids: list[int], end: str, labels: tuple[str, str]) -> float:
+    """A greedy verdict of VERDICT_TOKENS, its end, and how likely the first label is then."""
+    for _ in range(VERDICT_TOKENS):
+        token = int(prm.logits(ids)[-1].argmax())
+        if token == prm.tokenizer.eos_token_id:
+            break
+        ids = [*ids, token]
+    first, second = (_ids(prm, label)[-1] for label in labels)
+    logits = prm.logits([*ids, *_ids(prm, end)])[-1, [first, second]]
+    return float(logits.softmax(-1)[0])
+
+
+def thinkprm(prm: Prm, problem: str, steps: Sequence[str]) -> list[float]:
+    scores = []
+    for count in range(1, len(steps) + 1):
+        numbered = [
+            step if step.startswith("Step ") else f"Step {number}: {step}"
+            for number, step in enumerate(steps[:count], 1)
+        ]
+        solution = "\n".join(numbered)
+        asked = (
+            "You are given a math problem and a proposed step-by-step solution:\n\n[Math Problem]"
+            f"\n\n{problem}\n\n[Solution]\n\n{solution}\n\n{TASK}"
+        )
+        text = _chat(prm, [{"role": "user", "content": asked}], add_generation_prompt=True)
+        scores.append(_write(prm, _ids(prm, text), "\nIs the solution correct?", (" Yes", " No")))
+    return scores
+
+
+def genprm(prm: Prm, problem: str, steps: Sequence[str]) -> list[float]:
+    """With every earlier paragraph judged Yes, and without code."""
+    judgement = "<output>\n**Judgement**: $\\boxed{"
+    system = (
+        "You are a math teacher. Your task is to review and critique the paragraphs in solution"
+        " step by step."
+    )
+    messages = [{"role": "system", "content": system}]
+    scores = []
+    for index, step in enumerate(steps):
+        told = step if index else f"Question: {problem}\n\n{step}"
+        messages.append({"role": "user", "content": told})
+        text = _chat(prm, messages, add_generation_prompt=True) + "<analyze>\n"
+        scores.append(_write(prm, _ids(prm, text), "\n" + judgement, ("Yes", "No")))
+        messages.append({"role": "assistant", "content": judgement + "Yes}$\n</output>"})
+    return scores
+
+
 def outcome(prm: Prm, problem: str, steps: Sequence[str]) -> list[float]:
     """Only the whole answer's score is published."""
     messages = [
@@ -104,5 +158,7 @@ PUBLISHED: dict[str, Score] = {
     "pure": pure,
     "math-shepherd": math_shepherd,
     "rlhflow": rlhflow,
+    "thinkprm": thinkprm,
+    "genprm": genprm,
     "outcome": outcome,
 }

@@ -17,6 +17,8 @@ from fasttts_sglang.config import ENV, FastTTSConfig
 from fasttts_sglang.engine import TINY
 from fasttts_sglang.runtime import cpu
 
+from .published import VERDICT_TOKENS
+
 PROBLEM = "Natalia sold clips to 48 of her friends. How many is half of that?"
 STEPS = (
     ("Step 1: She sold 48 / 2 = 24.", "Step 2: That is\ntwo lines.", "The answer is \\boxed{24}."),
@@ -68,32 +70,43 @@ def jobs(runner: Any, answers: Sequence[Sequence[str]], *, finished: bool) -> li
         for index, step in enumerate(steps):
             last = index == len(steps) - 1
             text = step if last else step + "\n\n"
-            reading.add(runner.renderer.step([ord(c) for c in text], index, last and finished))
+            ids = [ord(c) for c in text]
+            question = runner.renderer.question(ids, index)
+            reading.add(runner.renderer.step(ids, index, last and finished), question)
         made.append(ScoreJob(reading, 0))
     return made
 
 
 def score(worker: Any, future_map: Any, how: str) -> list[list[float]]:
     """Scores of all STEPS on an empty cache."""
+    from fasttts_sglang.runtime.verdicts import GenerativeVerifier
     from fasttts_sglang.runtime.verifier_runner import VerifierRunner
     from fasttts_sglang.verifier.score_cache import ScoreCache
 
     chunk = 24 if how == "in small batches" else 100_000
-    runner = VerifierRunner(worker, future_map, chunk, ScoreCache(1000))
+    common = (worker, future_map, chunk, ScoreCache(1000))
+    runner: Any = VerifierRunner(*common)
+    if worker.family.verdict is not None:
+        runner = GenerativeVerifier(*common, VERDICT_TOKENS)
     runner.flush()
+
+    def finish(made: list[Any]) -> None:
+        runner.score(made)
+        while runner.busy:
+            runner.step()
+        assert all(job.done and job.error is None for job in made), made[0].error
+
+    made = jobs(runner, STEPS, finished=True)
     if how == "one by one":
-        made = jobs(runner, STEPS, finished=True)
         for job in made:
-            runner.score([job])
+            finish([job])
             runner.flush()
     elif how == "step by step":
         for length in (1, 2):
-            runner.score(jobs(runner, [steps[:length] for steps in STEPS], finished=False))
-        made = jobs(runner, STEPS, finished=True)
-        runner.score(made)
+            finish(jobs(runner, [steps[:length] for steps in STEPS], finished=False))
+        finish(made)
     else:
-        made = jobs(runner, STEPS, finished=True)
-        runner.score(made)
+        finish(made)
     leak = runner.leak()
     assert leak is None, leak
     return [job.scores for job in made]
