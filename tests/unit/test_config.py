@@ -18,6 +18,7 @@ FLAGS = [
     "--fasttts-verifier-tokens",
     "--fasttts-verifier-mem-fraction",
     "--fasttts-verifier-batch-tokens",
+    "--fasttts-verdict-tokens",
     "--fasttts-max-searches",
     "--fasttts-max-width",
     "--fasttts-score-cache-entries",
