@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from .errors import BadRequest, ConfigError
 from .models import tiny_task
+from .report import command as pictures
 from .search.params import SearchParams
 from .search.result import SearchResult
 
@@ -24,6 +26,8 @@ def solve(
     *,
     demo: bool,
     as_json: bool,
+    report: Path | None,
+    trace: Path | None,
     model: str | None,
     verifier: str | None,
     engine_args: dict[str, Any],
@@ -35,6 +39,7 @@ def solve(
         overrides: SearchParams fields given by the user.
         demo: Take a problem of the bundled task.
         as_json: Print SearchResult.to_dict() and nothing else.
+        report, trace: Where to write a page on the search, and a trace of it.
         model, verifier: Paths; None means the bundled tiny pair.
         engine_args: Further arguments of `sglang.Engine`.
 
@@ -51,6 +56,9 @@ def solve(
         truth = str(tiny_task.true_answer(problem))
     if not problem:
         raise BadRequest("problem", "is empty; give one, or --demo")
+    pictures.check_writable(report=report, trace=trace)
+    if report or trace:
+        overrides = {**overrides, "timeline": True}
     params = SearchParams.from_dict({**defaults(model, verifier), **overrides})
     console = Console(stderr=True, quiet=as_json)
     began = time.perf_counter()
@@ -69,6 +77,7 @@ def solve(
         if truth is not None:
             verdict = "right" if result.answer == truth else f"wrong, it is {truth}"
             Console().print(f"checked: {verdict}", style="dim")
+    pictures.write(result, page_out=report, trace_out=trace)
     return 0 if result.answer is not None else 1
 
 
@@ -101,9 +110,9 @@ def _watch(engine: Any, problem: str, params: SearchParams, console: Console) ->
         return result
 
 
-def show(result: SearchResult, problem: str) -> None:
+def show(result: SearchResult, problem: str, console: Console | None = None) -> None:
     """Print the best path step by step, the answer and what it cost."""
-    console = Console()
+    console = console or Console()
     table = Table(title=Text(problem), show_lines=False, box=None, pad_edge=False)
     table.add_column("score", justify="right", style="cyan")
     table.add_column("step")
