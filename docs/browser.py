@@ -57,12 +57,11 @@ def show(driver: Chrome, page: Path, *, width: int, height: int = 900, dark: boo
     driver.get(page.resolve().as_uri())
 
 
-def picture(driver: Chrome, height: int | None = None) -> bytes:
-    """The page as a PNG, from its top; `height` in CSS pixels, None for all of it."""
+def picture(driver: Chrome) -> bytes:
+    """The whole page as a PNG."""
     metrics: dict[str, Any] = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})
     size = metrics["cssContentSize"]
-    tall = min(height or size["height"], size["height"])
-    clip = {"x": 0, "y": 0, "width": size["width"], "height": tall, "scale": 1}
+    clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
     shot = driver.execute_cdp_cmd(
         "Page.captureScreenshot", {"format": "png", "clip": clip, "captureBeyondViewport": True}
     )

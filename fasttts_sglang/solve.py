@@ -73,10 +73,7 @@ def solve(
         json.dump(result.to_dict(), sys.stdout)
         print()
     else:
-        show(result, problem)
-        if truth is not None:
-            verdict = "right" if result.answer == truth else f"wrong, it is {truth}"
-            Console().print(f"checked: {verdict}", style="dim")
+        show(result, problem, truth, Console())
     pictures.write(result, page_out=report, trace_out=trace)
     return 0 if result.answer is not None else 1
 
@@ -110,10 +107,10 @@ def _watch(engine: Any, problem: str, params: SearchParams, console: Console) ->
         return result
 
 
-def show(result: SearchResult, problem: str, console: Console | None = None) -> None:
-    """Print the best path step by step, the answer and what it cost."""
-    console = console or Console()
-    table = Table(title=Text(problem), show_lines=False, box=None, pad_edge=False)
+def show(result: SearchResult, problem: str, truth: str | None, console: Console) -> None:
+    """Print the best path step by step, the answer, what it cost, and whether it is `truth`."""
+    title = Text(problem)
+    table = Table(title=title, title_justify="left", show_lines=False, box=None, pad_edge=False)
     table.add_column("score", justify="right", style="cyan")
     table.add_column("step")
     for step in result.best.steps if result.best else ():
@@ -128,4 +125,8 @@ def show(result: SearchResult, problem: str, console: Console | None = None) -> 
         f"{usage.completion_tokens} tokens generated, {usage.verifier_tokens} verified "
         f"({usage.verifier_cached_tokens} cached); {result.timing['total_s']:.2f} s",
         style="dim",
+        highlight=False,
     )
+    if truth is not None:
+        verdict = "right" if result.answer == truth else f"wrong, it is {truth}"
+        console.print(f"checked: {verdict}", style="dim")
