@@ -41,7 +41,7 @@ def check(result: SearchResult) -> None:
 
 @pytest.mark.parametrize("algorithm", sorted(BUILT_IN))
 def test_the_tree_agrees_with_the_counts(engine: FastTTSEngine, algorithm: str) -> None:
-    params = replace(WIDE, n=8, algorithm=algorithm, timeline=True)
+    params = replace(WIDE, n=8, max_steps=8, algorithm=algorithm, timeline=True)
     if algorithm == "self_consistency":
         params = replace(params, selection="weighted")  # with scores
     check(engine.search(PROBLEM, params))
@@ -49,7 +49,7 @@ def test_the_tree_agrees_with_the_counts(engine: FastTTSEngine, algorithm: str) 
 
 def test_mcts_comes_back_to_what_was_dropped(engine: FastTTSEngine) -> None:
     """It used to fail: children that were decoded ahead, dropped, and then asked for."""
-    params = replace(WIDE, n=32, algorithm="mcts", timeline=True)
+    params = replace(WIDE, n=32, max_steps=10, algorithm="mcts", timeline=True)
     full, off = (
         engine.search(PROBLEM, replace(params, speculation=mode)) for mode in ("full", "off")
     )
