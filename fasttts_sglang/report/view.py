@@ -24,7 +24,7 @@ def view(result: SearchResult) -> dict[str, Any]:
     return {
         "problem": result.problem,
         "answer": result.answer,
-        "verdict": _verdict(result),
+        "verdict": _verdict(result) + _stopped(result),
         "votes": _votes(result),
         "facts": _facts(result),
         "best": _best(result),
@@ -48,6 +48,10 @@ def _verdict(result: SearchResult) -> str:
         return f"Chosen by majority: {weight:.0f} of {total:.0f} votes."
     score = "" if result.best.score is None else f", scored {result.best.score:.3f}"
     return f"Answer of the best candidate{score}; {weight:.0f} of {total:.0f} agree."
+
+
+def _stopped(result: SearchResult) -> str:
+    return f" The search was ended early by its {result.stopped}." if result.stopped else ""
 
 
 def _votes(result: SearchResult) -> list[dict[str, Any]]:

@@ -260,6 +260,9 @@ class ActiveSearch:
             timing=self.timing,
         )
         if self._record is not None:
+            for row in self.rows:  # of a search that is stopped amid a round
+                if not row.at_boundary:
+                    self.leave(row)
             kept = {*self.tree.kept, *(node.path for node in candidates)}
             for branch in self._branches.values():
                 self._record.node(branch, kept)

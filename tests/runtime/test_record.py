@@ -69,6 +69,19 @@ def test_what_was_speculated_is_in_the_tree(engine: FastTTSEngine, mode: str) ->
     assert (Fate.WASTED in fates) == (result.usage.speculated_wasted > 0)
 
 
+@pytest.mark.parametrize("limit", [{"token_budget": 400}, {"time_budget_s": 0.4}])
+def test_a_search_that_was_stopped_has_a_tree(
+    engine: FastTTSEngine, limit: dict[str, float]
+) -> None:
+    result = engine.search(PROBLEM, replace(WIDE, timeline=True, **limit))
+    assert result.stopped == next(iter(limit))
+    nodes = {node.path: node for node in result.nodes}
+    asked = [node for node in result.nodes if node.round is not None]
+    assert sum(node.num_tokens for node in asked) == result.usage.completion_tokens
+    assert {span.path for span in result.timeline} >= {node.path for node in asked}
+    assert all(nodes[candidate.path].fate is Fate.KEPT for candidate in result.candidates)
+
+
 def test_steps_are_verified_in_pairs(engine: FastTTSEngine) -> None:
     result = engine.search(PROBLEM, replace(WIDE, verify_every=2, timeline=True))
     check(result)

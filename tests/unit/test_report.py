@@ -112,6 +112,8 @@ def test_the_verdict_says_how_it_was_chosen(changes: dict[str, Any], verdict: st
 def test_a_search_without_an_answer_has_a_page() -> None:
     nothing = replace(search_result(), answer=None, best=None, candidates=(), votes={})
     assert view(nothing)["verdict"] == "No candidate reached an answer."
+    early = view(replace(nothing, stopped="token_budget"))["verdict"]
+    assert early.endswith(" The search was ended early by its token_budget.")
     assert page(nothing)
 
 

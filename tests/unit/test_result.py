@@ -23,5 +23,6 @@ def test_round_trip_of_the_tree() -> None:
     assert (asked.text, asked.score, asked.num_tokens) == ("ab", 0.25, 2)
     usage = Usage(4, 30, 20, 10, 2, 8, 40)
     spans = (Span((0,), 0.0, 1.0, None),)
-    result = SearchResult("id", None, None, (), {}, usage, {}, {}, spans, (node, asked), "1+1")
+    given = {"timeline": spans, "nodes": (node, asked), "problem": "1+1"}
+    result = SearchResult("id", None, None, (), {}, usage, {}, **given)
     assert SearchResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
