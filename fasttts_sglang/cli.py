@@ -1,4 +1,4 @@
-"""fasttts: solve a problem, measure accuracy, or serve."""
+"""fasttts: solve a problem, look at how it was solved, measure accuracy, or serve."""
 
 import argparse
 import json
@@ -39,9 +39,21 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("problem", nargs="?", help="the problem; `-` reads standard input")
     solve.add_argument("--demo", action="store_true", help="a bundled problem for the tiny pair")
     solve.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    solve.add_argument("--report", type=Path, metavar="HTML", help="write a page on the search")
+    solve.add_argument("--trace", type=Path, metavar="JSON", help="write a trace for Perfetto")
     _add_models(solve)
     add_flags(solve)
     solve.set_defaults(run=_solve)
+
+    report = commands.add_parser(
+        "report", help="draw what `solve --timeline --json` printed", allow_abbrev=False
+    )
+    report.add_argument("result", help="its JSON; `-` reads standard input")
+    report.add_argument("-o", "--out", type=Path, help="the page; default: RESULT with .html")
+    report.add_argument(
+        "--trace", type=Path, metavar="JSON", help="write a trace for Perfetto; alone: no page"
+    )
+    report.set_defaults(run=_report)
 
     evaluate = commands.add_parser(
         "eval",
@@ -101,6 +113,12 @@ def _eval(args: argparse.Namespace) -> int:
     )
 
 
+def _report(args: argparse.Namespace) -> int:
+    from .report.command import report
+
+    return report(args.result, out=args.out, trace_out=args.trace)
+
+
 def _solve(args: argparse.Namespace) -> int:
     from .solve import solve
 
@@ -112,6 +130,8 @@ def _solve(args: argparse.Namespace) -> int:
         overrides,
         demo=args.demo,
         as_json=args.json,
+        report=args.report,
+        trace=args.trace,
         model=args.model,
         verifier=args.verifier,
         engine_args=args.engine,

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from .errors import BadRequest, ConfigError
 from .models import tiny_task
+from .report import command as pictures
 from .search.params import SearchParams
 from .search.result import SearchResult
 
@@ -24,6 +26,8 @@ def solve(
     *,
     demo: bool,
     as_json: bool,
+    report: Path | None,
+    trace: Path | None,
     model: str | None,
     verifier: str | None,
     engine_args: dict[str, Any],
@@ -35,6 +39,7 @@ def solve(
         overrides: SearchParams fields given by the user.
         demo: Take a problem of the bundled task.
         as_json: Print SearchResult.to_dict() and nothing else.
+        report, trace: Where to write a page on the search, and a trace of it.
         model, verifier: Paths; None means the bundled tiny pair.
         engine_args: Further arguments of `sglang.Engine`.
 
@@ -51,6 +56,9 @@ def solve(
         truth = str(tiny_task.true_answer(problem))
     if not problem:
         raise BadRequest("problem", "is empty; give one, or --demo")
+    pictures.check_writable(report=report, trace=trace)
+    if report or trace:
+        overrides = {**overrides, "timeline": True}
     params = SearchParams.from_dict({**defaults(model, verifier), **overrides})
     console = Console(stderr=True, quiet=as_json)
     began = time.perf_counter()
@@ -65,10 +73,8 @@ def solve(
         json.dump(result.to_dict(), sys.stdout)
         print()
     else:
-        show(result, problem)
-        if truth is not None:
-            verdict = "right" if result.answer == truth else f"wrong, it is {truth}"
-            Console().print(f"checked: {verdict}", style="dim")
+        show(result, problem, truth, Console())
+    pictures.write(result, page_out=report, trace_out=trace)
     return 0 if result.answer is not None else 1
 
 
@@ -101,10 +107,10 @@ def _watch(engine: Any, problem: str, params: SearchParams, console: Console) ->
         return result
 
 
-def show(result: SearchResult, problem: str) -> None:
-    """Print the best path step by step, the answer and what it cost."""
-    console = Console()
-    table = Table(title=Text(problem), show_lines=False, box=None, pad_edge=False)
+def show(result: SearchResult, problem: str, truth: str | None, console: Console) -> None:
+    """Print the best path step by step, the answer, what it cost, and whether it is `truth`."""
+    title = Text(problem)
+    table = Table(title=title, title_justify="left", show_lines=False, box=None, pad_edge=False)
     table.add_column("score", justify="right", style="cyan")
     table.add_column("step")
     for step in result.best.steps if result.best else ():
@@ -119,4 +125,8 @@ def show(result: SearchResult, problem: str) -> None:
         f"{usage.completion_tokens} tokens generated, {usage.verifier_tokens} verified "
         f"({usage.verifier_cached_tokens} cached); {result.timing['total_s']:.2f} s",
         style="dim",
+        highlight=False,
     )
+    if truth is not None:
+        verdict = "right" if result.answer == truth else f"wrong, it is {truth}"
+        console.print(f"checked: {verdict}", style="dim")

@@ -3,7 +3,6 @@
 import time
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -12,11 +11,11 @@ from ..search.core import Finish, Node, Path
 from ..search.params import SearchParams
 from ..search.seeds import child_seed
 from ..telemetry.events import Progress
-from ..telemetry.timeline import Span
 from .branch import Branch
 from .counts import Counts
 from .messages import SearchDone, SearchMessage
 from .reading import ScoreJob
+from .record import Record
 from .row import Row
 from .scoring import Scoring
 from .step_rules import StepRules
@@ -52,7 +51,7 @@ class ActiveSearch:
         self.undecided: list[Row] = []  # rows whose node is complete
         self.rows: set[Row] = set()
         self._branches: dict[Path, Branch] = {}
-        self._spans: list[tuple[Branch, float, float]] = []
+        self._record = Record() if params.timeline else None
         self._began = time.perf_counter()
 
     # -- rows --------------------------------------------------------------------------
@@ -101,8 +100,8 @@ class ActiveSearch:
 
     def leave(self, row: Row) -> None:
         """`row` stops decoding its current node, complete or not."""
-        if self.params.timeline and row.req is not None and not row.only_prefill:
-            self._spans.append((row.branch, row.began_s, self._seconds))
+        if self._record is not None and row.req is not None and not row.only_prefill:
+            self._record.span(row.branch, row.began_s, self._seconds)
 
     def count_slots(self) -> None:
         """Another decode step begins: what the search's slots could decode in it."""
@@ -203,6 +202,8 @@ class ActiveSearch:
 
     def _enter_round(self) -> None:
         self.counts.rounds, self.counts.children = self.tree.num_rounds, self.tree.num_children
+        if self._record is not None:
+            self._record.round(self.counts.rounds, (step.path for step in self.tree.members))
         for step in self.tree.members:
             ahead = self._branches.get(step.path)
             if ahead is None:
@@ -225,6 +226,8 @@ class ActiveSearch:
                 ended.append(branch.row)
             if not branch.step.requested:
                 self.counts.speculated_wasted += branch.num_own
+            if self._record is not None:
+                self._record.node(branch, kept)
             del self._branches[path]
         self.scoring.keep_only(self._branches)
         return ended
@@ -249,14 +252,19 @@ class ActiveSearch:
     def result(self, candidates: Sequence[Node]) -> SearchDone:
         """The reply: candidates best first, as token ids."""
         self.timing["total_s"] = self._seconds
-        return SearchDone(
+        done = SearchDone(
             rid=self.rid,
             stopped=self.stopped,
             candidates=[self._branches[node.path].to_dict() for node in candidates],
             usage=self.counts.to_dict(),
             timing=self.timing,
-            timeline=[
-                asdict(Span(branch.path, begin, end, branch.requested_s))
-                for branch, begin, end in self._spans
-            ],
         )
+        if self._record is not None:
+            for row in self.rows:  # of a search that is stopped amid a round
+                if not row.at_boundary:
+                    self.leave(row)
+            kept = {*self.tree.kept, *(node.path for node in candidates)}
+            for branch in self._branches.values():
+                self._record.node(branch, kept)
+            done.timeline, done.nodes = self._record.timeline(), self._record.nodes()
+        return done

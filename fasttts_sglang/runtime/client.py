@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import Any
 
 from sglang.srt.managers.io_struct import AbortReq
@@ -14,7 +15,7 @@ from ..search.aggregate import AGGREGATIONS
 from ..search.answers import extract, select
 from ..search.core import Finish
 from ..search.params import SearchParams
-from ..search.result import Candidate, SearchResult, Step, Usage
+from ..search.result import Candidate, Fate, SearchResult, Step, TreeNode, Usage
 from ..telemetry.timeline import Span
 from .messages import SearchDone, SearchMessage, SearchProgress, StopSearch
 
@@ -155,31 +156,45 @@ class SearchClient:
             stopped=reply.stopped,
             params=params.to_dict(),
             timeline=tuple(map(Span.from_dict, reply.timeline)),
+            nodes=tuple(map(self._node, reply.nodes)),
+            problem=message.problem if params.timeline else None,
         )
 
     def _candidate(self, raw: dict[str, Any], params: SearchParams) -> Candidate:
-        decode = self._manager.tokenizer.decode if self._manager.tokenizer else lambda *_, **__: ""
         ids, scores = raw["ids"], raw["scores"]
-        begins = [0, *raw["ends"][:-1]]
-        steps = tuple(
-            Step(
-                text=decode(ids[begin:end], skip_special_tokens=True),
-                token_ids=tuple(ids[begin:end]),
-                score=scores[index] if index < len(scores) else None,
-            )
-            for index, (begin, end) in enumerate(zip(begins, raw["ends"], strict=True))
-        )
-        text = decode(ids, skip_special_tokens=True)
+        text = self._decode(ids)
         return Candidate(
             path=tuple(raw["path"]),
             text=text,
-            steps=steps,
+            steps=self._steps(ids, raw["ends"], scores),
             score=AGGREGATIONS[params.aggregation](tuple(scores)) if scores else None,
             finish=Finish(raw["finish"]),
             answer=extract(text, params.answer),
             num_tokens=len(ids),
             complete_s=raw["complete_s"],
         )
+
+    def _node(self, raw: dict[str, Any]) -> TreeNode:
+        return TreeNode(
+            path=tuple(raw["path"]),
+            steps=self._steps(raw["ids"], raw["ends"], raw["scores"]),
+            fate=Fate(raw["fate"]),
+            finish=None if raw["finish"] is None else Finish(raw["finish"]),
+            round=raw["round"],
+        )
+
+    def _steps(
+        self, ids: Sequence[int], ends: Sequence[int], scores: Sequence[float]
+    ) -> tuple[Step, ...]:
+        pieces = [ids[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+        return tuple(
+            Step(self._decode(piece), tuple(piece), score)
+            for piece, score in zip_longest(pieces, scores)
+        )
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        tokenizer = self._manager.tokenizer
+        return str(tokenizer.decode(ids, skip_special_tokens=True)) if tokenizer else ""
 
 
 def _problem(prompt: Prompt) -> str | None:

@@ -35,3 +35,4 @@ class SearchDone(BaseReq, kw_only=True):  # type: ignore[call-arg]
     usage: dict[str, Any] = msgspec.field(default_factory=dict)
     timing: dict[str, float] = msgspec.field(default_factory=dict)
     timeline: list[dict[str, Any]] = msgspec.field(default_factory=list)  # telemetry.Span
+    nodes: list[dict[str, Any]] = msgspec.field(default_factory=list)  # of Record

@@ -104,8 +104,8 @@ class SearchTree:
         if self._round is None or self._unscored:
             return False
         survivors = self._round.decide([step.node for step in self._members if step.node])
-        by_path = {step.path: step for step in self._members}
-        self._kept |= {node.path: by_path[node.path] for node in survivors}
+        decided = {step.path: step for step in self._members}
+        self._kept |= {node.path: decided[node.path] for node in survivors}
         answers = [self._aggregate(n.scores) for n in survivors if n.finish is Finish.EOS]
         if answers:
             self.best_answer = max(*answers, self.best_answer or answers[0])
@@ -113,6 +113,8 @@ class SearchTree:
             self.stop(amid_round=False)
         else:
             self._enter(resume(self._search, survivors))
+        for step in decided.values():  # children not asked for are new if they are asked for later
+            step.children = {i: child for i, child in step.children.items() if child.requested}
         return True
 
     def stop(self, *, amid_round: bool) -> None:

@@ -83,7 +83,7 @@ class SearchParams:
         "What idle slots decode ahead: off, paper or full; no result depends on it.",
         choices=SPECULATION,
     )
-    timeline: bool = option(False, "Also return when each node was decoded.")
+    timeline: bool = option(False, "Also return every node, and when it was decoded.")
     answer: str = option("auto", "How an answer is read off a text.", choices=sorted(EXTRACTORS))
 
     def __post_init__(self) -> None:

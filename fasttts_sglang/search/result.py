@@ -1,7 +1,8 @@
 """What a search returns. Unknown is None, never 0 or -1."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any, Self
 
 from ..telemetry.timeline import Span
@@ -29,6 +30,38 @@ class Candidate:
     answer: str | None
     num_tokens: int
     complete_s: float | None = None  # seconds into the search when its last token was there
+
+
+class Fate(StrEnum):
+    """What became of a node."""
+
+    KEPT = "kept"  # asked for, and survived its round
+    PRUNED = "pruned"  # asked for, and did not, or the search was stopped before it could
+    WASTED = "wasted"  # decoded ahead and never asked for
+
+
+@dataclass(frozen=True, slots=True)
+class TreeNode:
+    """A node of the search tree of which at least one token was decoded."""
+
+    path: Path
+    steps: tuple[Step, ...]  # its own; of a node that is not complete the last one is cut off
+    fate: Fate
+    finish: Finish | None  # None: not complete, it was dropped before
+    round: int | None  # the one that asked for it, from 1; None: none did
+
+    @property
+    def text(self) -> str:
+        return "".join(step.text for step in self.steps)
+
+    @property
+    def score(self) -> float | None:
+        """The verifier's of its last step; None: not scored."""
+        return self.steps[-1].score
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(len(step.token_ids) for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +98,10 @@ class SearchResult:
     timing: Mapping[str, float]  # seconds, and the number of `decode_steps`
     stopped: str | None = None  # the parameter that ended it early
     params: Mapping[str, Any] = field(default_factory=dict)  # SearchParams.to_dict()
-    timeline: tuple[Span, ...] = ()  # if `params` asked for it
+    # if `params` asked for the timeline:
+    timeline: tuple[Span, ...] = ()
+    nodes: tuple[TreeNode, ...] = ()  # in path order
+    problem: str | None = None  # the user's text; None: the prompt had none
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; `from_dict` reads it back."""
@@ -81,12 +117,21 @@ class SearchResult:
         best = None if raw["best"] is None else candidates[raw["best"]]
         usage = Usage.from_dict(raw["usage"])
         timeline = tuple(map(Span.from_dict, raw.get("timeline", ())))
+        nodes = tuple(map(_node, raw.get("nodes", ())))
         known = {"candidates": candidates, "best": best, "usage": usage, "timeline": timeline}
-        return cls(**{**raw, **known})
+        return cls(**{**raw, **known, "nodes": nodes})
 
 
 def _candidate(raw: Mapping[str, Any]) -> Candidate:
-    steps = tuple(Step(**{**step, "token_ids": tuple(step["token_ids"])}) for step in raw["steps"])
-    return Candidate(
-        **{**raw, "path": tuple(raw["path"]), "steps": steps, "finish": Finish(raw["finish"])}
-    )
+    steps, finish = _steps(raw["steps"]), Finish(raw["finish"])
+    return Candidate(**{**raw, "path": tuple(raw["path"]), "steps": steps, "finish": finish})
+
+
+def _node(raw: Mapping[str, Any]) -> TreeNode:
+    finish = None if raw["finish"] is None else Finish(raw["finish"])
+    known = {"path": tuple(raw["path"]), "steps": _steps(raw["steps"]), "finish": finish}
+    return TreeNode(**{**raw, **known, "fate": Fate(raw["fate"])})
+
+
+def _steps(raw: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:
+    return tuple(Step(**{**step, "token_ids": tuple(step["token_ids"])}) for step in raw)

@@ -72,6 +72,7 @@ class Runtime:
     running: dict[Path, tuple[Step, int]] = field(default_factory=dict)  # and tokens to go
     paused: dict[Path, int] = field(default_factory=dict)  # tokens to go
     unscored: list[Step] = field(default_factory=list)
+    decoded: set[Path] = field(default_factory=lambda: {()})  # tokens that are still there
     ahead: int = 0  # nodes that were begun before they were asked for
     max_rounds: int = 1000  # it is ended early after so many
 
@@ -112,7 +113,7 @@ class Runtime:
         assert len(self.running) <= max(asked, self.slots)
 
     def start(self, step: Step) -> None:
-        assert step.parent is not None and step.parent.complete
+        assert step.parent is not None and step.parent.path in self.decoded
         left = self.paused.pop(step.path, None)
         self.running[step.path] = (step, left or self.world.step_tokens(step.path))
 
@@ -127,6 +128,7 @@ class Runtime:
                 assert step.parent is not None
                 tokens = step.parent.num_tokens + self.world.step_tokens(path)
                 self.tree.complete(step, tokens, end(self.world, path))
+                self.decoded.add(path)
                 self.unscored.append(step)
 
     def score(self) -> None:
@@ -147,6 +149,8 @@ class Runtime:
         self.running = {p: entry for p, entry in self.running.items() if alive(p)}
         self.paused = {p: left for p, left in self.paused.items() if alive(p)}
         self.unscored = [step for step in self.unscored if alive(step.path)]
+        self.decoded = {p for p in self.decoded if alive(p) or p in self.tree.kept}
+        assert all(step.path in self.decoded for step in self.tree.members if step.complete)
 
 
 def search(
@@ -196,6 +200,16 @@ def test_amid_a_round_its_answers_count_and_its_open_paths_do_not() -> None:
     assert tree.candidates is not None
     assert [node.path for node in tree.candidates] == [(0,)]
     assert not tree.members and not tree.advance()
+
+
+@pytest.mark.parametrize("mode", [Speculation.PAPER, Speculation.FULL])
+def test_a_node_that_was_dropped_may_be_asked_for_later(mode: Speculation) -> None:
+    """mcts comes back to leaves whose children were decoded ahead and forgotten."""
+    params = SearchParams(n=32, branch=4, algorithm="mcts", max_steps=12)
+    for seed in range(8):
+        world = Replay(ReplaySpec(mean_tokens=10), seed)
+        found, _ = search(params, world, mode, 32, seed)
+        assert found == plain(params, world)
 
 
 @pytest.mark.parametrize("mode", [Speculation.PAPER, Speculation.FULL])
