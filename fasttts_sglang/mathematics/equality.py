@@ -85,6 +85,7 @@ class _Worker:
             [sys.executable, "-P", str(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the server, whose end ends this process
         )
         if _line(self._process).strip() != READY.encode():
             self._stop()
