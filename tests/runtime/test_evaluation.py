@@ -18,11 +18,11 @@ def test_a_grid_is_graded_and_goes_on(engine: FastTTSEngine, tmp_path: Path) -> 
         for name in ("beam", "self_consistency")
     ]
     path = tmp_path / "out.jsonl"
-    first = grid.run(engine, task, settings, grader="string", done=[], together=2)
+    first = grid.run(engine, task, settings, models="tiny", done=[], together=2)
     for record, _ in zip(first, range(4), strict=False):
         grid.append(path, record)
     done = grid.read(path)
-    rest = list(grid.run(engine, task, settings, grader="string", done=done, together=2))
+    rest = list(grid.run(engine, task, settings, models="tiny", done=done, together=2))
     assert len(done) == 4
     assert len(rest) == 2
     assert len({record.key for record in [*done, *rest]}) == 6

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from fasttts_sglang.evaluation import grading, grid, sandbox, tasks
 from fasttts_sglang.evaluation.statistics import interval
 from fasttts_sglang.models import tiny_task
 from fasttts_sglang.search.extraction import EXTRACTORS
+from fasttts_sglang.search.params import SearchParams
 
 
 def record(problem: str, right: bool, algorithm: str = "beam", n: int = 4) -> grid.Record:
-    return grid.Record("t", problem, algorithm, n, 0, "1", "1", right, 10, 2, 8, 0.5)
+    return grid.Record("t", problem, algorithm, n, 0, "s", "1", "1", right, 10, 2, 8, 0.5)
 
 
 def test_json_lines_are_a_task(tmp_path: Path) -> None:
@@ -181,18 +183,37 @@ def test_bad_flags_are_refused_before_anything_boots(
     assert message in capsys.readouterr().err
 
 
+def write_complete(path: Path) -> None:
+    """What an evaluation of three bundled problems leaves."""
+    task = tasks.load("tiny", 3)
+    params = SearchParams.from_dict({**tiny_task.SEARCH, "n": 8})
+    for problem in task.problems:
+        key = grid.key(task, problem, params, "tiny ")
+        grid.append(path, grid.Record(*key, problem.truth, problem.truth, True, 9, 0, 9, 1.0))
+
+
 def test_what_is_complete_needs_no_engine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "out.jsonl"
-    for problem in tasks.load("tiny", 3).problems:
-        grid.append(
-            path,
-            grid.Record(
-                "tiny", problem.id, "beam", 8, 0, problem.truth, problem.truth, True, 9, 0, 9, 1.0
-            ),
-        )
+    write_complete(path)
     assert main(["eval", "--task", "tiny", "--limit", "3", "--out", str(path)]) == 0
     assert "| beam | 8 | 3 | 100.0 (100.0 to 100.0) |" in capsys.readouterr().out
     assert "# tiny: 3 problems" in path.with_suffix(".md").read_text()
-    assert len(json.loads(path.read_text().splitlines()[0])) == 12
+    assert len(json.loads(path.read_text().splitlines()[0])) == 13
+
+
+def test_answers_of_other_settings_are_not_taken_for_these() -> None:
+    """`--temperature` changed between two runs into one file: the first one's answers counted."""
+    task = tasks.load("tiny", 1)
+    params = SearchParams.from_dict({**tiny_task.SEARCH, "n": 8})
+    problem = task.problems[0]
+    found = {
+        grid.key(task, problem, params, "tiny "),
+        grid.key(task, problem, params.replace(temperature=0.5), "tiny "),
+        grid.key(task, problem, params, "other "),
+        grid.key(replace(task, grader="math"), problem, params, "tiny "),
+        grid.key(task, replace(problem, text="1+1"), params, "tiny "),
+    }
+    assert len(found) == 5
+    assert grid.key(task, problem, params.replace(), "tiny ") in found
