@@ -103,7 +103,8 @@ def _mbpp() -> Iterator[Problem]:
     for doc in _olmo("codex_mbpp/gold_bpb_0shot"):
         tests = "\n".join(doc["test_list"])
         text = f"{doc['text']} It must pass these tests:\n\n```python\n{tests}\n```{_FENCED}"
-        yield Problem(str(doc["task_id"]), text, f"{doc['test_setup_code']}\n{SOLUTION}{tests}\n")
+        # The set-up may use what the answer defines.
+        yield Problem(str(doc["task_id"]), text, f"{doc['test_setup_code']}\n{tests}\n")
 
 
 def _humaneval() -> Iterator[Problem]:
