@@ -10,6 +10,7 @@ _ANSWER = re.compile(r"\b(?:answer|choice|option)\b", re.IGNORECASE | re.ASCII)
 _LETTER = re.compile(
     r"(?<![A-Za-z])(?:[A-HJ]|I(?!\s*[a-z]))(?![A-Za-z'])|(?<=[({\[])[a-j](?=[)}\]])"
 )
+_DEFINES = re.compile(r"^[ \t]*(?:def|class|async def)[ \t]", re.MULTILINE)
 _PYTHON = ("", "py", "python", "python3")
 
 
@@ -89,28 +90,32 @@ def _letter(text: str) -> str | None:
 
 
 def code(text: str) -> str | None:
-    r"""The last fenced block of Python; one that was never closed counts too.
+    r"""The last fenced block of Python that defines something, else the last one.
 
-    >>> code("So:\n```python\nx = 1\n```\nand that is it.")
-    'x = 1'
+    A block that was never closed counts too.
+
+    >>> code("So:\n```python\ndef f(): ...\n```\nTry it:\n```python\nf()\n```")
+    'def f(): ...'
     """
-    found: str | None = None
-    block: list[str] | None = None
-    language = ""
+    blocks = _blocks(text)
+    defining = [block for block in blocks if _DEFINES.search(block)]
+    return next(reversed(defining or blocks), None)
+
+
+def _blocks(text: str) -> list[str]:
+    """All fenced blocks that are Python or of no language."""
+    blocks: list[tuple[str, list[str]]] = []
+    inside = False
     for line in text.split("\n"):
         fence = line.strip()
-        if block is None and fence.startswith("```"):
-            block, language = [], fence[3:].strip().lower()
-        elif block is not None and fence == "```":
-            found = _joined(block) if language in _PYTHON else found
-            block = None
-        elif block is not None:
-            block.append(line)
-    return _joined(block) if block is not None and language in _PYTHON else found
-
-
-def _joined(lines: list[str]) -> str:
-    return dedent("\n".join(lines)).rstrip()
+        if not inside and fence.startswith("```"):
+            blocks.append((fence[3:].strip().lower(), []))
+            inside = True
+        elif inside and fence == "```":
+            inside = False
+        elif inside:
+            blocks[-1][1].append(line)
+    return [dedent("\n".join(lines)).rstrip() for name, lines in blocks if name in _PYTHON]
 
 
 EXTRACTORS: dict[str, Callable[[str], str | None]] = {

@@ -135,6 +135,7 @@ def test_cut_paths_vote_only_if_there_is_nothing_else() -> None:
         ("```python\nx = 1\n```\n```bash\nls\n```", "code", "x = 1"),
         ("```\nx = 1\n\ny = 2", "code", "x = 1\n\ny = 2"),
         ("  ```python\n  if x:\n    y\n  ```", "code", "if x:\n  y"),
+        ("```\ndef f():\n  pass\n```\nUse:\n```py\nf()\n```", "code", "def f():\n  pass"),
         ("x = 1", "code", None),
         ("```python\n```", "code", None),
     ],
@@ -153,6 +154,7 @@ def test_any_text_is_read_without_error(text: str, extractor: str) -> None:
 
 HOSTILE = ["\\boxed{" * 50_000, "{" * 100_000, "answer:" * 50_000, "1," * 90_000, "```\n" * 50_000]
 HOSTILE += ["answer I" * 50_000, "\\boxed{" + "I " * 90_000 + "}", "```py\n" + " x\n" * 50_000]
+HOSTILE += ["```\n" + " \n" * 90_000, "```\n" + " " * 90_000, "```\ndef \n```\n" * 20_000]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
