@@ -80,7 +80,7 @@ def select(
         if candidate.answer is not None:
             answer = normalize(candidate.answer)
             if answer not in group_of:
-                alike = (first for first in groups if equal is not None and equal(first, answer))
+                alike = (first for first in groups if equal(first, answer)) if equal else iter(())
                 group_of[answer] = next(alike, answer)
             groups.setdefault(group_of[answer], []).append(candidate)
     votes = {
