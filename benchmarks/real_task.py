@@ -6,7 +6,7 @@ from typing import Any
 
 from fasttts_sglang import FastTTSEngine, SearchParams
 from fasttts_sglang.models import tiny_task
-from fasttts_sglang.search.answers import extract
+from fasttts_sglang.search.extraction import extract
 
 from .baselines.stock import RealSteps
 from .compare import Setting, Stock

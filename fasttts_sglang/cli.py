@@ -13,6 +13,7 @@ from .errors import BadRequest, FastTTSError
 from .search.params import SearchParams, add_flags
 
 USAGE_ERROR = 2
+_GRADERS = ("string", "choice", "math", "code")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--n", nargs="+", type=int, default=[8], help="one or several widths")
     evaluate.add_argument("--seed", nargs="+", type=int, default=[0], help="one or several")
     evaluate.add_argument("--limit", type=int, help="first so many problems")
-    evaluate.add_argument("--grader", choices=("string", "choice", "math"), help="of answers")
+    evaluate.add_argument("--grader", choices=_GRADERS, help="of answers")
     evaluate.add_argument("--together", type=int, default=16, help="searches at once")
     evaluate.add_argument("--out", type=Path, required=True, help="JSON lines; appended to")
     _add_models(evaluate)

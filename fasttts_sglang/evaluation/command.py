@@ -1,17 +1,19 @@
 """`fasttts eval` itself."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..errors import ConfigError
+from ..errors import BadRequest, ConfigError
+from ..mathematics import equality
 from ..search.params import SearchParams
 from ..solve import defaults
 from . import grid, tasks
-from .grading import GRADERS
+from .grading import GRADERS, READ_AS
 
 
 def evaluate(
@@ -48,20 +50,26 @@ def evaluate(
     """
     if together < 1:
         raise ConfigError(f"--together: must be at least 1, got {together}")
-    fixed = {**defaults(model, verifier), **overrides}
     task = tasks.load(task_name, limit)
+    task = replace(task, grader=grader or task.grader)
+    suited = {"answer": READ_AS[task.grader]} if task.grader in READ_AS else {}
+    fixed = {**defaults(model, verifier), **suited, **overrides}
     settings = [
         SearchParams.from_dict({**fixed, "algorithm": name, "n": n, "seed": seed})
         for name in algorithms
         for n in widths
         for seed in seeds
     ]
-    grader = grader or task.grader
-    GRADERS[grader]("1", "2")  # is its library there?
+    GRADERS[task.grader]("1", "2")  # is there what it needs?
+    if fixed.get("grouping") == "math" and not equality.available():
+        raise BadRequest("grouping", equality.MISSING)
     records = grid.read(out)
     console = Console(stderr=True)
     total = len(task.problems) * len(settings)
-    keys = {grid.key(task, problem, params) for problem in task.problems for params in settings}
+    models = f"{model or 'tiny'} {verifier or ''}"
+    keys = {
+        grid.key(task, problem, params, models) for problem in task.problems for params in settings
+    }
     if not keys <= {record.key for record in records}:
         with console.status("starting SGLang with both models ..."):
             from ..engine import FastTTSEngine
@@ -69,7 +77,7 @@ def evaluate(
             engine = FastTTSEngine(model, verifier, **engine_args)
         with engine, _bar(console) as bar:
             line = bar.add_task(task.name, total=total, completed=total - _missing(keys, records))
-            found = grid.run(engine, task, settings, grader=grader, done=records, together=together)
+            found = grid.run(engine, task, settings, models=models, done=records, together=together)
             for record in found:
                 grid.append(out, record)
                 records.append(record)
@@ -78,7 +86,7 @@ def evaluate(
     text = grid.table(rows)
     print(text)
     out.with_suffix(".md").write_text(
-        f"# {task.name}: {len(task.problems)} problems\n\nGraded by `{grader}`; intervals:"
+        f"# {task.name}: {len(task.problems)} problems\n\nGraded by `{task.grader}`; intervals:"
         f" bootstrap over problems and seeds {seeds}; all but algorithm, n and seed:"
         f" `{fixed}`.\n\n{text}\n"
     )

@@ -1,5 +1,6 @@
 """Runs a task over a grid of algorithms and widths; every graded answer is one line of a file."""
 
+import hashlib
 import json
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from .grading import GRADERS
 from .statistics import interval, percent
 from .tasks import Problem, Task
 
-Key = tuple[str, str, str, int, int]
+Key = tuple[str, str, str, int, int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Record:
     algorithm: str
     n: int
     seed: int
+    setting: str  # a digest of all else that the answer and its grade depend on
     answer: str | None
     truth: str
     right: bool
@@ -37,12 +39,14 @@ class Record:
     @property
     def key(self) -> Key:
         """What is not computed twice."""
-        return self.task, self.problem, self.algorithm, self.n, self.seed
+        return self.task, self.problem, self.algorithm, self.n, self.seed, self.setting
 
 
-def key(task: Task, problem: Problem, params: SearchParams) -> Key:
+def key(task: Task, problem: Problem, params: SearchParams, models: str) -> Key:
     """`Record.key` of the record that there is not yet."""
-    return task.name, problem.id, params.algorithm, params.n, params.seed
+    told = (problem.text, problem.truth, task.grader, models, params.to_dict())
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    return task.name, problem.id, params.algorithm, params.n, params.seed, digest
 
 
 class Engine(Protocol):
@@ -57,38 +61,34 @@ def run(
     task: Task,
     settings: Sequence[SearchParams],
     *,
-    grader: str,
+    models: str,
     done: Iterable[Record],
     together: int,
 ) -> Iterator[Record]:
-    """Search every problem with every setting that is not `done`, `together` at a time."""
+    """Search every problem with every setting that is not `done`, `together` at a time.
+
+    Args:
+        models: What `engine` runs: answers of other models are not taken for its own.
+    """
     known = {record.key for record in done}
     work = [
         (problem, params)
         for params in settings
         for problem in task.problems
-        if key(task, problem, params) not in known
+        if key(task, problem, params, models) not in known
     ]
     for begin in range(0, len(work), together):
         part = work[begin : begin + together]
         results = engine.search([p.text for p, _ in part], [params for _, params in part])
         for (problem, params), result in zip(part, results, strict=True):
-            yield _record(task, problem, params, result, GRADERS[grader])
+            yield _record(key(task, problem, params, models), problem, result, GRADERS[task.grader])
 
 
 def _record(
-    task: Task,
-    problem: Problem,
-    params: SearchParams,
-    result: SearchResult,
-    same: Callable[[str, str], bool],
+    key: Key, problem: Problem, result: SearchResult, same: Callable[[str, str], bool]
 ) -> Record:
     return Record(
-        task=task.name,
-        problem=problem.id,
-        algorithm=params.algorithm,
-        n=params.n,
-        seed=params.seed,
+        *key,
         answer=result.answer,
         truth=problem.truth,
         right=result.answer is not None and same(result.answer, problem.truth),

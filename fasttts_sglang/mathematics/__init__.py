@@ -1,0 +1,1 @@
+"""Equality of answers as mathematics, by math-verify in a process of its own."""
