@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from . import fields as declared
-from .errors import ConfigError
+from .errors import BadRequest, ConfigError
 from .fields import option
-from .search.params import SPECULATION
+from .search.params import SPECULATION, SearchParams
 from .search.replay import ReplaySpec
 from .verifier.families import family_for
 
@@ -57,6 +57,10 @@ class FastTTSConfig:
         "What idle slots decode ahead where a search does not say: off, paper, full.",
         choices=SPECULATION,
     )
+    default_search: str = option(
+        "",
+        "Search parameters (JSON) for OpenAI requests that give none, so that all are searches.",
+    )
     replay: str = option(
         "", "Benchmarks only: step lengths and scores are drawn from this distribution (JSON)."
     )
@@ -68,6 +72,33 @@ class FastTTSConfig:
                 raise ConfigError(f"{flag_name(entry.name)}: {text}")
         if self.replay:
             ReplaySpec.from_json(self.replay)
+        self._check_default_search()
+
+    @property
+    def default_params(self) -> dict[str, Any] | None:
+        """`default_search`, parsed."""
+        if not self.default_search:
+            return None
+        values: dict[str, Any] = json.loads(self.default_search)
+        return values
+
+    def _check_default_search(self) -> None:
+        name = flag_name("default_search")
+        try:
+            values = self.default_params
+        except ValueError as exc:
+            raise ConfigError(f"{name}: is not JSON: {exc}") from exc
+        if values is None:
+            return
+        if not isinstance(values, dict):
+            raise ConfigError(f"{name}: must be a JSON object, got {self.default_search}")
+        try:
+            params = SearchParams.from_dict(values)
+        except BadRequest as exc:
+            raise ConfigError(f"{name}: {exc}") from exc
+        if params.n > self.max_width:
+            limit = f"{flag_name('max_width')} {self.max_width}"
+            raise ConfigError(f"{name}: n: {params.n} exceeds {limit}")
 
     def check_verifier(self, model_path: str | None = None) -> None:
         """Look at the checkpoints' configs, which takes no time, before SGLang boots.
@@ -79,8 +110,14 @@ class FastTTSConfig:
 
         Raises:
             ConfigError: The verifier's folder has no config, is no reward model we know, or its
-                vocabulary is not the generator's.
+                vocabulary is not the generator's; or the default search lacks its verifier.
         """
+        default = self.default_params
+        if default is not None and not self.verifier_path:
+            params = SearchParams.from_dict(default)
+            if not params.verifier_free:
+                name = flag_name("default_search")
+                raise ConfigError(f"{name}: {params.algorithm} needs {PREFIX}verifier-path")
         path = Path(self.verifier_path)
         looks_local = path.is_absolute() or self.verifier_path.startswith((".", "~"))
         if not self.verifier_path or (not path.exists() and not looks_local):

@@ -19,6 +19,11 @@ from ..telemetry.timeline import Span
 from ..verifier.families import FAMILIES
 from .messages import SearchDone, SearchMessage, SearchProgress
 
+
+class RawText(str):
+    """A prompt that is continued as it is, without a chat template."""
+
+
 Prompt = str | Sequence[dict[str, Any]] | Sequence[int]
 """A user's text, chat messages, or token ids that are taken as they are."""
 
@@ -80,6 +85,17 @@ class SearchClient:
             if not done:  # the caller went away
                 self._manager._dispatch_to_scheduler(AbortReq(rid=message.rid))
 
+    @property
+    def default_search(self) -> dict[str, Any] | None:
+        """Search parameters for OpenAI requests that give none; None: those are no searches."""
+        return self._config.default_params
+
+    @property
+    def served_model(self) -> str:
+        """The generator's name to clients."""
+        name: str = self._manager.served_model_name
+        return name
+
     def status(self) -> dict[str, Any]:
         """Searches in flight and the configuration, for whoever operates the server."""
         return {"searches": len(self._replies), "config": asdict(self._config)}
@@ -119,7 +135,7 @@ class SearchClient:
         if tokenizer is None:
             raise BadRequest("prompt", "this server has no tokenizer; send input_ids")
         if isinstance(prompt, str):
-            if getattr(tokenizer, "chat_template", None) is None:
+            if isinstance(prompt, RawText) or getattr(tokenizer, "chat_template", None) is None:
                 return list(tokenizer.encode(prompt))
             prompt = [{"role": "user", "content": prompt}]
         try:

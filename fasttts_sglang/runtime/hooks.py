@@ -130,8 +130,10 @@ def add_routes(*_: Any, **__: Any) -> None:
     """BEFORE http_server._setup_and_run_http_server: our routes join SGLang's app."""
     from sglang.srt.entrypoints.http_server import app
 
-    from .http import router
+    from .http.openai import take_over
+    from .http.routes import router
 
+    take_over(app)
     app.include_router(router)
 
 
@@ -238,6 +240,6 @@ HTTP_HOOKS = (
         ("server_args",),
         HookType.BEFORE,
         add_routes,
-        "serve /fasttts/*",
+        "serve /fasttts/*, and searches on /v1/chat/completions and /v1/completions",
     ),
 )

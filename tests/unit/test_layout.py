@@ -10,7 +10,7 @@ import pytest
 import fasttts_sglang
 
 ROOT = Path(fasttts_sglang.__file__).parent
-ORDER = ["telemetry", "search", "verifier", "scheduling", "memory", "runtime"]
+ORDER = ["telemetry", "search", "verifier", "scheduling", "memory", "api", "runtime"]
 PURE = ORDER[:-1]
 
 

@@ -1,71 +1,24 @@
-"""The server as its users start it: a process of its own, spoken to over HTTP."""
+"""/fasttts/* over HTTP, and what stops a server from starting."""
 
 import json
 import os
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from fasttts_sglang import SearchResult
+from fasttts_sglang import SearchParams, SearchResult
 from fasttts_sglang.models import tiny_task
+from fasttts_sglang.search.algorithms import known
 
-PROBLEM = tiny_task.problems(5, 1, "heldout")[0]
-SEARCH = {**tiny_task.SEARCH, "prompt": PROBLEM, "n": 4, "branch": 2}
-KEY = {"Authorization": "Bearer secret"}
-START = [sys.executable, "-W", "ignore", "-m", "fasttts_sglang.launch_server"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@pytest.fixture(scope="module")
-def url(tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    flags = ["--model-path", tiny["generator"], "--fasttts-verifier-path", tiny["verifier"]]
-    flags += ["--port", str(port), "--api-key", "secret", "--fasttts-max-width", "64"]
-    log = tmp_path_factory.mktemp("server") / "log"
-    with log.open("w") as out:
-        server = subprocess.Popen([*START, *flags], stdout=out, stderr=out, start_new_session=True)
-        try:
-            wait_until_up(url, server, log)
-            yield url
-            assert server.poll() is None, log.read_text()[-3000:]
-        finally:
-            server.terminate()
-            server.wait(60)
-    assert "leak" not in log.read_text()
-
-
-def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(240):
-        assert server.poll() is None, log.read_text()[-3000:]
-        try:
-            if requests.get(f"{url}/health_generate", headers=KEY, timeout=5).ok:
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(1)
-    pytest.fail(f"the server did not come up: {log.read_text()[-3000:]}")
+from .serving import KEY, PROBLEM, SEARCH, START, free_port, searches_in_flight
 
 
 def search(url: str, headers: Any = KEY, **body: Any) -> requests.Response:
     return requests.post(f"{url}/fasttts/search", json=body, headers=headers, timeout=120)
-
-
-def searches_in_flight(url: str) -> int:
-    count: int = requests.get(f"{url}/fasttts/status", headers=KEY, timeout=10).json()["searches"]
-    return count
 
 
 def test_a_search_and_the_same_again(url: str) -> None:
@@ -153,6 +106,15 @@ def test_ordinary_routes_still_work(url: str) -> None:
     reply = requests.post(f"{url}/v1/chat/completions", json=chat, headers=KEY, timeout=60)
     assert reply.ok, reply.text
     assert reply.json()["choices"][0]["message"]["content"]
+
+
+def test_the_algorithms_are_listed_with_their_parameters(url: str) -> None:
+    reply = requests.get(f"{url}/fasttts/algorithms", headers=KEY, timeout=10).json()
+    assert set(reply["algorithms"]) == set(known())
+    assert "exploration" in reply["algorithms"]["mcts"]["parameters"]
+    assert "exploration" not in reply["algorithms"]["beam"]["parameters"]
+    assert set(reply["parameters"]) == set(SearchParams().to_dict())
+    assert reply["parameters"]["n"]["maximum"] == 4096
 
 
 @pytest.mark.parametrize(
