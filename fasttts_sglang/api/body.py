@@ -11,8 +11,12 @@ import orjson
 from ..errors import BadRequest, FastTTSError
 from ..search.params import SearchParams
 
-PROMPTS = ("prompt", "messages", "input_ids")
+PROMPTS = ("prompt", "messages", "text", "input_ids")
 MAX_RID = 128
+
+
+class RawText(str):
+    """A prompt that is continued as it is, without a chat template."""
 
 
 def json_object(raw: bytes) -> dict[str, Any]:
@@ -55,14 +59,14 @@ def _numbers(raw: bytes) -> Iterator[tuple[str, float]]:
 class SearchCall:
     """A body of /fasttts/search."""
 
-    prompt: Any  # text, messages or token ids
+    prompt: Any  # text, messages, RawText or token ids
     params: SearchParams
     rid: str | None
     stream: bool
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> "SearchCall":
-        """Read one of `prompt`, `messages` and `input_ids`, `rid`, `stream`, and parameters.
+        """Read one of PROMPTS, `rid`, `stream`, and parameters.
 
         Raises:
             BadRequest: A field is missing, unknown or wrong.
@@ -86,7 +90,7 @@ def take_prompt(fields: dict[str, Any]) -> Any:
     if not ok:
         kind = "token ids" if name == "input_ids" else "text"
         raise BadRequest(name, f"must be {kind}, and not empty")
-    return value
+    return RawText(value) if name == "text" else value
 
 
 def is_ids(value: Any) -> bool:

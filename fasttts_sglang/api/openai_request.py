@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import BadRequest
 from ..search.params import SearchParams
-from .body import is_ids, messages, take_flag, take_rid
+from .body import RawText, is_ids, messages, take_flag, take_rid
 
 SAMPLING = ("temperature", "top_p", "top_k", "seed")
 """Fields that mean the same there and in a search."""
@@ -39,7 +39,7 @@ class OpenAICall:
     """A completion request that asks for a search."""
 
     chat: bool  # /v1/chat/completions, else /v1/completions
-    prompt: Any  # messages; or raw text or token ids of a text completion
+    prompt: Any  # messages; or RawText or token ids of a text completion
     params: SearchParams
     model: str
     num_choices: int
@@ -83,6 +83,13 @@ class OpenAICall:
         _refuse_the_rest(fields, known)
         return call
 
+    def in_its_terms(self, exc: BadRequest) -> BadRequest:
+        """A refusal by the scheduler, with the field named as this request names it."""
+        if exc.field == "prompt" and self.chat:
+            return BadRequest("messages", exc.reason)
+        own = exc.field in self.params.to_dict() and exc.field not in (*SAMPLING, "max_tokens")
+        return BadRequest(f"fasttts.{exc.field}", exc.reason) if own else exc
+
 
 def _own(value: Any) -> dict[str, Any]:
     if value is None or value is True:
@@ -103,7 +110,7 @@ def _prompt(fields: dict[str, Any], chat: bool) -> Any:
         (value,) = value
     if not (isinstance(value, str) and value) and not is_ids(value):
         raise BadRequest(name, "must be one text, or its token ids, and not empty")
-    return value
+    return RawText(value) if isinstance(value, str) else value
 
 
 def _shared(fields: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
 from sglang.srt.managers.io_struct import AbortReq
 
+from ..api.body import RawText
 from ..config import FastTTSConfig
 from ..errors import BadRequest, SearchFailed
 from ..search.aggregate import AGGREGATIONS
@@ -18,14 +20,10 @@ from ..search.result import Candidate, SearchResult, Step, Usage
 from ..telemetry.timeline import Span
 from ..verifier.families import FAMILIES
 from .messages import SearchDone, SearchMessage, SearchProgress
-
-
-class RawText(str):
-    """A prompt that is continued as it is, without a chat template."""
-
+from .metrics import SearchMetrics
 
 Prompt = str | Sequence[dict[str, Any]] | Sequence[int]
-"""A user's text, chat messages, or token ids that are taken as they are."""
+"""A user's text or RawText, chat messages, or token ids that are taken as they are."""
 
 OnProgress = Callable[[dict[str, Any]], None]
 
@@ -33,9 +31,12 @@ OnProgress = Callable[[dict[str, Any]], None]
 class SearchClient:
     """Sends searches to the scheduler and assembles results. One per TokenizerManager."""
 
-    def __init__(self, manager: Any, config: FastTTSConfig) -> None:
+    def __init__(
+        self, manager: Any, config: FastTTSConfig, metrics: SearchMetrics | None = None
+    ) -> None:
         self._manager = manager
         self._config = config
+        self._metrics = metrics
         self._family = FAMILIES.get(config.verifier_family)
         self._replies: dict[str, asyncio.Queue[SearchDone | SearchProgress]] = {}
 
@@ -64,26 +65,30 @@ class SearchClient:
         self, prompt: Prompt, params: SearchParams, *, rid: str | None = None, watch: bool = True
     ) -> AsyncIterator[dict[str, Any] | SearchResult]:
         """Progress after each round if `watch`, then the result. Raises as `search` does."""
-        message = self._message(prompt, params, rid, watch)
-        self._manager.auto_create_handle_loop()
-        replies: asyncio.Queue[SearchDone | SearchProgress] = asyncio.Queue()
-        if message.rid in self._replies:
-            raise BadRequest("rid", f"{message.rid!r} is already in use")
-        self._replies[message.rid] = replies
-        done = False
-        try:
-            self._manager._dispatch_to_scheduler(message)
-            while not done:
-                reply = await replies.get()
-                if isinstance(reply, SearchProgress):
-                    yield reply.progress
-                else:
+        with self._metrics.watch(params) if self._metrics else nullcontext() as seen:
+            message = self._message(prompt, params, rid, watch)
+            self._manager.auto_create_handle_loop()
+            replies: asyncio.Queue[SearchDone | SearchProgress] = asyncio.Queue()
+            if message.rid in self._replies:
+                raise BadRequest("rid", f"{message.rid!r} is already in use")
+            self._replies[message.rid] = replies
+            done = False
+            try:
+                self._manager._dispatch_to_scheduler(message)
+                while not done:
+                    reply = await replies.get()
+                    if isinstance(reply, SearchProgress):
+                        yield reply.progress
+                        continue
                     done = True
-                    yield self._result(message, params, reply)
-        finally:
-            del self._replies[message.rid]
-            if not done:  # the caller went away
-                self._manager._dispatch_to_scheduler(AbortReq(rid=message.rid))
+                    result = self._result(message, params, reply)
+                    if seen is not None:
+                        seen(result)
+                    yield result
+            finally:
+                del self._replies[message.rid]
+                if not done:  # the caller went away
+                    self._manager._dispatch_to_scheduler(AbortReq(rid=message.rid))
 
     @property
     def default_search(self) -> dict[str, Any] | None:

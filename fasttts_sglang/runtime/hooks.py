@@ -35,6 +35,7 @@ def build_runner(_none: None, scheduler: Any) -> None:
 
     from ..verifier.score_cache import ScoreCache
     from .messages import SearchMessage
+    from .metrics import SchedulerMetrics
     from .search_runner import SearchRunner
     from .verifier_runner import VerifierRunner
 
@@ -47,6 +48,9 @@ def build_runner(_none: None, scheduler: Any) -> None:
         ScoreCache(config.score_cache_entries),
     )
     scheduler.fasttts = SearchRunner(scheduler, config, verifier)
+    args = scheduler.server_args
+    publishes = args.enable_metrics and scheduler.ps.attn_tp_rank == 0
+    scheduler.fasttts_metrics = SchedulerMetrics(args.served_model_name) if publishes else None
     scheduler._request_dispatcher += TypeBasedDispatcher([(SearchMessage, scheduler.fasttts.admit)])
 
 
@@ -55,6 +59,8 @@ def step(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """BEFORE Scheduler.get_next_batch_to_run: what has completed is scored, new rows join."""
     running = scheduler.fasttts.step(running_batch)
+    if scheduler.fasttts_metrics is not None:
+        scheduler.fasttts_metrics.observe(scheduler.fasttts)
     return (scheduler,), {"running_batch": running, "last_batch": last_batch}
 
 
@@ -119,8 +125,10 @@ def route_replies(_none: None, manager: Any) -> None:
 
     from .client import SearchClient
     from .messages import SearchDone, SearchProgress
+    from .metrics import SearchMetrics
 
-    manager.fasttts = SearchClient(manager, FastTTSConfig.from_env())
+    metrics = SearchMetrics(manager.served_model_name) if manager.enable_metrics else None
+    manager.fasttts = SearchClient(manager, FastTTSConfig.from_env(), metrics)
     manager._result_dispatcher += TypeBasedDispatcher(
         [(SearchDone, manager.fasttts.on_done), (SearchProgress, manager.fasttts.on_progress)]
     )

@@ -46,7 +46,7 @@ class SearchRunner:
         self._slots = Slots(scheduler, self._rows)
         self._queue: deque[ActiveSearch] = deque()  # admitted, waiting for a place
         self._live: dict[str, ActiveSearch] = {}
-        self._verifier_s = 0.0  # spent so far
+        self.verifier_s = 0.0  # spent so far
         self._dropped: list[str] = []  # searches whose rows must still leave the scheduler
 
     @property
@@ -120,9 +120,9 @@ class SearchRunner:
             search = self._queue.popleft()
             self._live[search.rid] = search
             self._guarded(search, self._begin)
-        began, waited = time.perf_counter(), self._verifier_s
+        began, waited = time.perf_counter(), self.verifier_s
         running = self._move(running)
-        own_s = time.perf_counter() - began - (self._verifier_s - waited)
+        own_s = time.perf_counter() - began - (self.verifier_s - waited)
         for search in self._live.values():
             search.timing["scheduling_s"] += own_s
         return running
@@ -207,7 +207,7 @@ class SearchRunner:
                 self._score([search])
             return
         seconds = time.perf_counter() - tick
-        self._verifier_s += seconds
+        self.verifier_s += seconds
         for search, some in zip(searches, jobs, strict=True):
             search.timing["verifier_s"] += seconds
             self._guarded(search, partial(ActiveSearch.take_scores, jobs=some))

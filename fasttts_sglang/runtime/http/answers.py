@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 from fastapi import Request
-from fastapi.responses import ORJSONResponse
+from fastapi.responses import Response
 
 from ...api.body import error_body
 from ...errors import BadRequest, SearchFailed
@@ -49,6 +49,11 @@ def sse(body: Any, event: str | None = None) -> bytes:
     return name + b"data: " + orjson.dumps(body) + b"\n\n"
 
 
-def error(exc: BadRequest | SearchFailed) -> ORJSONResponse:
+def reply(body: Any, status: int = 200) -> Response:
+    """A JSON response."""
+    return Response(orjson.dumps(body), status, media_type="application/json")
+
+
+def error(exc: BadRequest | SearchFailed) -> Response:
     """400 for a wrong field, 500 for a search that failed."""
-    return ORJSONResponse(error_body(exc), status_code=400 if isinstance(exc, BadRequest) else 500)
+    return reply(error_body(exc), 400 if isinstance(exc, BadRequest) else 500)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from fastapi import Request
-from fastapi.responses import ORJSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from ...api.body import error_body, json_object
@@ -14,8 +14,8 @@ from ...api.openai_reply import OpenAIReply
 from ...api.openai_request import OpenAICall
 from ...errors import BadRequest, IncompatibleSGLang, SearchFailed
 from ...search.result import SearchResult
-from ..client import RawText
-from .answers import client, error, result, sse
+from . import answers
+from .answers import client, result, sse
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 
@@ -77,7 +77,7 @@ class _Route:
             call = OpenAICall.parse(body, chat=self._chat, default=default, known=self._known)
             return await _search(call, request)
         except (BadRequest, SearchFailed) as exc:
-            return error(exc)
+            return answers.error(exc)
 
 
 def _again(raw: bytes, receive: Any) -> Any:
@@ -95,12 +95,14 @@ async def _search(call: OpenAICall, request: Request) -> Any:
         raise BadRequest("model", f"{call.model!r} names a LoRA adapter; a search uses none")
     rid = call.rid or f"{'chatcmpl' if call.chat else 'cmpl'}-{uuid.uuid4().hex}"
     reply = OpenAIReply(call, rid, int(time.time()))
-    prompt = RawText(call.prompt) if isinstance(call.prompt, str) else call.prompt
-    events = client().stream(prompt, call.params, rid=rid, watch=call.stream)
-    if not call.stream:
-        return ORJSONResponse(reply.completion(await result(events, request)))
-    # the first event is awaited here, so that a bad request is a 400 and not a stream
-    first = await anext(events)
+    events = client().stream(call.prompt, call.params, rid=rid, watch=call.stream)
+    try:
+        if not call.stream:
+            return answers.reply(reply.completion(await result(events, request)))
+        # the first event is awaited here, so that a bad request is a 400 and not a stream
+        first = await anext(events)
+    except BadRequest as exc:
+        raise call.in_its_terms(exc) from exc
     return StreamingResponse(_stream(reply, first, events), media_type="text/event-stream")
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import ORJSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
 from ... import __version__
 from ...api.body import SearchCall, error_body, json_object
@@ -12,7 +12,7 @@ from ...errors import BadRequest, SearchFailed
 from ...search.algorithms import known, parameters_of
 from ...search.result import SearchResult
 from . import schema
-from .answers import client, error, result, sse
+from .answers import client, error, reply, result, sse
 
 router = APIRouter(prefix="/fasttts", tags=["fasttts"])
 
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/fasttts", tags=["fasttts"])
 async def search(request: Request) -> Any:
     """Run one search.
 
-    The JSON body has one of `prompt`, `messages` and `input_ids`, any search parameter,
+    The JSON body has one of `prompt`, `messages`, `text` and `input_ids`, any search parameter,
     optionally `rid`, and `stream` to receive progress as server-sent events: `progress` after
     each round, then `result`, or `error`.
     """
@@ -32,7 +32,7 @@ async def search(request: Request) -> Any:
             # the first event is awaited here, so that a bad request is a 400 and not a stream
             first = await anext(events)
             return StreamingResponse(_stream(first, events), media_type="text/event-stream")
-        return ORJSONResponse((await result(events, request)).to_dict())
+        return reply((await result(events, request)).to_dict())
     except (BadRequest, SearchFailed) as exc:
         return error(exc)
 

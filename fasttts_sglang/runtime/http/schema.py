@@ -57,6 +57,7 @@ _BODY = options_model(
     SearchParams,
     prompt=(str, Field(None, min_length=1, description="The user's text.")),
     messages=(list[dict[str, Any]], Field(None, min_length=1, description="A chat.")),
+    text=(str, Field(None, min_length=1, description="Text to continue, without a template.")),
     input_ids=(list[int], Field(None, min_length=1, description="Token ids, taken as they are.")),
     rid=(str | None, Field(None, min_length=1, max_length=MAX_RID, description="The search's id.")),
     stream=(bool | None, Field(False, description="Progress as server-sent events.")),

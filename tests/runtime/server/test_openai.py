@@ -60,10 +60,12 @@ def test_n_is_the_number_of_choices(client: openai.OpenAI) -> None:
 
 
 def test_openai_s_fields_steer_the_search(url: str, client: openai.OpenAI) -> None:
-    reply = client.chat.completions.create(**ASK, seed=7, max_completion_tokens=300, top_p=0.9)
+    rest = {name: value for name, value in FASTTTS.items() if name != "max_tokens"}
+    ask: Any = {**CHAT, "extra_body": {"fasttts": rest}}
+    reply = client.chat.completions.create(**ask, seed=7, max_completion_tokens=300, top_p=0.9)
     own = best_of(url, seed=7, max_tokens=300, top_p=0.9)
     assert reply.choices[0].message.content == own["candidates"][own["best"]]["text"]
-    cut = client.chat.completions.create(**ASK, max_tokens=3)
+    cut = client.chat.completions.create(**ask, max_tokens=3)
     assert cut.choices[0].finish_reason == "length"
 
 
@@ -75,6 +77,9 @@ def test_a_text_completion_is_continued_as_it_is(url: str, client: openai.OpenAI
     chat = client.chat.completions.create(**ASK)
     assert chat.usage is not None
     assert reply.usage.prompt_tokens < chat.usage.prompt_tokens  # no chat template
+    raw = requests.post(f"{url}/fasttts/search", json={**FASTTTS, "text": PROBLEM}, headers=KEY)
+    own = raw.json()
+    assert own["candidates"][own["best"]]["text"] == reply.choices[0].text
     chunks = client.completions.create(
         model="m", prompt=PROBLEM, stream=True, extra_body={"fasttts": FASTTTS}
     )
@@ -133,7 +138,7 @@ def test_a_wrong_field_is_a_bad_request(
 ) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         client.chat.completions.create(
-            **CHAT, stream=stream, extra_body={"fasttts": FASTTTS, **change}
+            **CHAT, stream=stream, extra_body={"fasttts": {"n": 4, "branch": 2}, **change}
         )
     assert refused.value.param == field
     assert refused.value.type == "invalid_request_error"
