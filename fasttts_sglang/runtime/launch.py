@@ -46,12 +46,21 @@ def start_server(server_args: Any) -> None:
     """Serve until stopped; `FASTTTS_CONFIG` must be set."""
     from sglang.srt.entrypoints.http_server import launch_server
 
-    hook_main_process(_main_hooks() + hooks.HTTP_HOOKS)
-    launch_server(
-        server_args,
-        run_scheduler_process_func=Child(processes.run_scheduler),
-        run_detokenizer_process_func=Child(processes.run_detokenizer),
-    )
+    hook_main_process(server_hooks())
+    launch_server(server_args, **children())
+
+
+def children() -> dict[str, Any]:
+    """Arguments of SGLang's `launch_server`: child processes that load our plugin for certain."""
+    return {
+        "run_scheduler_process_func": Child(processes.run_scheduler),
+        "run_detokenizer_process_func": Child(processes.run_detokenizer),
+    }
+
+
+def server_hooks() -> tuple[Hook, ...]:
+    """All rows that a server's main process needs on this machine."""
+    return _main_hooks() + hooks.HTTP_HOOKS
 
 
 def _main_hooks() -> tuple[Hook, ...]:

@@ -14,7 +14,7 @@ from ...search.result import SearchResult
 from . import schema
 from .answers import client, error, reply, result, sse
 
-router = APIRouter(prefix="/fasttts", tags=["fasttts"])
+router = APIRouter(prefix="/fasttts", tags=["fasttts"], responses=schema.NO_KEY)
 
 
 @router.post("/search", responses=schema.SEARCH_REPLIES, openapi_extra=schema.SEARCH_BODY)

@@ -74,6 +74,8 @@ SEARCH_BODY: dict[str, Any] = {
     }
 }
 
+NO_KEY: dict[int | str, dict[str, Any]] = {401: {"description": "The API key is not the server's."}}
+
 SEARCH_REPLIES: dict[int | str, dict[str, Any]] = {
     200: {"model": SearchReply, "content": {"text/event-stream": {}}},
     400: {"model": Problem, "description": "A field is wrong; `param` names it."},

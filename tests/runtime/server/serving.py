@@ -14,7 +14,10 @@ from fasttts_sglang.models import tiny_task
 PROBLEM = tiny_task.problems(5, 1, "heldout")[0]
 SEARCH = {**tiny_task.SEARCH, "prompt": PROBLEM, "n": 4, "branch": 2}
 KEY = {"Authorization": "Bearer secret"}
-START = [sys.executable, "-W", "ignore", "-m", "fasttts_sglang.launch_server"]
+PYTHON = [sys.executable, "-W", "ignore"]
+START = [*PYTHON, "-m", "fasttts_sglang.launch_server"]
+SGLANG_SERVE = [*PYTHON, "-c", "from sglang.cli.main import main; main()", "serve"]
+SGLANG_LAUNCH = [*PYTHON, "-m", "sglang.launch_server"]
 
 
 def free_port() -> int:

@@ -14,7 +14,16 @@ from fasttts_sglang import SearchParams, SearchResult
 from fasttts_sglang.models import tiny_task
 from fasttts_sglang.search.algorithms import known
 
-from .serving import KEY, PROBLEM, SEARCH, START, free_port, searches_in_flight
+from .serving import (
+    KEY,
+    PROBLEM,
+    SEARCH,
+    SGLANG_LAUNCH,
+    SGLANG_SERVE,
+    START,
+    free_port,
+    searches_in_flight,
+)
 
 
 def search(url: str, headers: Any = KEY, **body: Any) -> requests.Response:
@@ -118,17 +127,23 @@ def test_the_algorithms_are_listed_with_their_parameters(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("start", "flags", "message"),
     [
-        (["--fasttts-verifer-path", "x"], "did you mean --fasttts-verifier-path?"),
-        (["--fasttts-max-width", "0"], "--fasttts-max-width: it must be in [1, 4096], got 0"),
-        (["--fasttts-verifier-path", "/no/such"], "/no/such has no config.json"),
+        (START, ["--fasttts-verifer-path", "x"], "did you mean --fasttts-verifier-path?"),
+        (
+            START,
+            ["--fasttts-max-width", "0"],
+            "--fasttts-max-width: it must be in [1, 4096], got 0",
+        ),
+        (START, ["--fasttts-verifier-path", "/no/such"], "/no/such has no config.json"),
+        (SGLANG_LAUNCH, ["--fasttts-max-width", "0"], "--fasttts-max-width: it must be in"),
+        (SGLANG_SERVE, ["--fasttts-verifier-path", "/no/such"], "/no/such has no config.json"),
     ],
 )
 def test_a_wrong_flag_stops_the_server_at_once(
-    tiny: dict[str, str], flags: list[str], message: str
+    tiny: dict[str, str], start: list[str], flags: list[str], message: str
 ) -> None:
-    command = [*START, "--model-path", tiny["generator"], *flags]
+    command = [*start, "--model-path", tiny["generator"], *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert message in done.stderr
@@ -138,14 +153,14 @@ def test_a_wrong_flag_stops_the_server_at_once(
 def test_weights_that_are_no_reward_model_stop_the_server(
     tiny: dict[str, str], tmp_path: Path
 ) -> None:
-    """The config promises a reward model, the weights have no head."""
+    """The config promises a reward model, the weights have no head. SGLang's own command."""
     for name in os.listdir(tiny["generator"]):
         (tmp_path / name).write_bytes((Path(tiny["generator"]) / name).read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
     config["architectures"] = ["Qwen2ForPrmModel"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     flags = ["--model-path", tiny["generator"], "--fasttts-verifier-path", str(tmp_path)]
-    command = [*START, *flags, "--port", str(free_port())]
+    command = [*SGLANG_SERVE, *flags, "--port", str(free_port())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode != 0
     assert "has no v_head.summary.*: it is not a reward model" in done.stderr + done.stdout
