@@ -136,8 +136,13 @@ class FastTTSEngine:
         """An ordinary `sglang.Engine.generate` on the same generator."""
         if self._thread is None:
             return self._engine.generate(*args, **kwargs)
-        reply = self.wait(self._engine.async_generate(*args, **kwargs))
-        return self._chunks(reply) if isinstance(reply, AsyncIterator) else reply
+        return self._whole(self._engine.async_generate(*args, **kwargs))
+
+    def generate_by(self, body: dict[str, Any]) -> Any:
+        """The same, asked for as by SGLang's /generate route."""
+        from .runtime.generate import generate
+
+        return self._whole(generate(self._engine.tokenizer_manager, body))
 
     @property
     def endpoint(self) -> "EngineEndpoint":
@@ -171,6 +176,10 @@ class FastTTSEngine:
             return future.result()
         finally:
             future.cancel()  # has an effect only where the wait was interrupted
+
+    def _whole(self, work: Coroutine[Any, Any, Any]) -> Any:
+        reply = self.wait(work)
+        return self._chunks(reply) if isinstance(reply, AsyncIterator) else reply
 
     def _chunks(self, replies: AsyncIterator[Any]) -> Iterator[Any]:
         async def step() -> Any:

@@ -138,7 +138,7 @@ class EngineEndpoint(Endpoint):
 
     def cache_prefix(self, prefix_str: str) -> None:
         """Bring a text's KV into the cache."""
-        self._engine.generate(prompt=prefix_str, sampling_params={"max_new_tokens": 0})
+        self._engine.generate_by({"text": prefix_str, "sampling_params": {"max_new_tokens": 0}})
 
     def commit_lazy_operations(self, s: Any) -> None:
         """Bring the KV of the text so far into the cache."""
@@ -152,7 +152,12 @@ class EngineEndpoint(Endpoint):
 
     def _request(self, s: Any, sampling_params: Any) -> dict[str, Any]:
         self._handle_dtype_to_regex(sampling_params)
-        names = ("return_logprob", "logprob_start_len", "top_logprobs_num")
+        names = (
+            "return_logprob",
+            "logprob_start_len",
+            "top_logprobs_num",
+            "return_text_in_logprobs",
+        )
         values = {name: getattr(sampling_params, name) for name in names}
         given = {name: value for name, value in values.items() if value is not None}
         return {"text": s.text_, "sampling_params": sampling_params.to_srt_kwargs(), **given}
@@ -160,8 +165,7 @@ class EngineEndpoint(Endpoint):
     def _generate_http_request(self, s: Any, data: dict[str, Any]) -> Any:
         """Where the stock select sends its requests."""
         self._add_images(s, data)
-        data.pop("return_text_in_logprobs", None)
-        return self._engine.generate(prompt=data.pop("text", None), **data)
+        return self._engine.generate_by(data)
 
 
 def _prompt(s: Any) -> RawText | list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from sglang.srt.entrypoints.engine import Engine
 from sglang.srt.plugins import load_plugins
 from sglang.srt.plugins.hook_registry import HookRegistry
 
+from ..errors import ConfigError
 from . import cpu, hooks, plugin, processes
 from .cpu.boot import Child
 from .cpu.hooks import CPU_MAIN_HOOKS
@@ -46,8 +47,16 @@ def start_server(server_args: Any) -> None:
     """Serve until stopped; `FASTTTS_CONFIG` must be set."""
     from sglang.srt.entrypoints.http_server import launch_server
 
+    check_arguments(server_args)
     hook_main_process(server_hooks())
     launch_server(server_args, **children())
+
+
+def check_arguments(server_args: Any) -> None:
+    """Raise ConfigError for what would leave a server without our routes or searches."""
+    for name in ("dp_size", "pp_size", "tokenizer_worker_num"):
+        if (value := getattr(server_args, name)) != 1:
+            raise ConfigError(f"--{name.replace('_', '-')}: must be 1 with FastTTS, got {value}")
 
 
 def children() -> dict[str, Any]:

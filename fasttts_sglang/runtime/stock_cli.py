@@ -42,6 +42,7 @@ def own_children(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """BEFORE http_server.launch_server: the child processes load our plugin for certain."""
     with refusals():
+        launch.check_arguments(server_args)
         verify(launch.server_hooks() + HOOKS)
     return (server_args, *args), {**launch.children(), **kwargs}
 
