@@ -137,7 +137,6 @@ def test_the_algorithms_are_listed_with_their_parameters(url: str) -> None:
         ),
         (START, ["--fasttts-verifier-path", "/no/such"], "/no/such has no config.json"),
         (SGLANG_LAUNCH, ["--fasttts-max-width", "0"], "--fasttts-max-width: it must be in"),
-        (SGLANG_SERVE, ["--fasttts-verifier-path", "/no/such"], "/no/such has no config.json"),
     ],
 )
 def test_a_wrong_flag_stops_the_server_at_once(
