@@ -53,10 +53,19 @@ SearchReply = create_model("SearchReply", **{**_REPLY, "best": (int | None, ...)
 
 PARAMETERS = options_model(SearchParams).model_json_schema()
 
+_MESSAGE = {
+    "type": "object",
+    "properties": {"role": {"type": "string"}, "content": {"type": "string"}},
+    "required": ["role", "content"],
+}
+
 _BODY = options_model(
     SearchParams,
     prompt=(str, Field(None, min_length=1, description="The user's text.")),
-    messages=(list[dict[str, Any]], Field(None, min_length=1, description="A chat.")),
+    messages=(
+        list[dict[str, Any]],
+        Field(None, min_length=1, description="A chat.", json_schema_extra={"items": _MESSAGE}),
+    ),
     text=(str, Field(None, min_length=1, description="Text to continue, without a template.")),
     input_ids=(list[int], Field(None, min_length=1, description="Token ids, taken as they are.")),
     rid=(str | None, Field(None, min_length=1, max_length=MAX_RID, description="The search's id.")),
