@@ -53,7 +53,7 @@ SearchReply = create_model("SearchReply", **{**_REPLY, "best": (int | None, ...)
 
 PARAMETERS = options_model(SearchParams).model_json_schema()
 
-_MESSAGE = {
+_MESSAGE: dict[str, Any] = {
     "type": "object",
     "properties": {"role": {"type": "string"}, "content": {"type": "string"}},
     "required": ["role", "content"],
