@@ -94,7 +94,7 @@ class Ours:
         """One search and the seconds its caller waited; `mode` is that of speculation."""
         params = params.replace(speculation=mode)
         began = time.perf_counter()
-        result = self.engine._run(self.engine.async_search(prompt, params))
+        result = self.engine.wait(self.engine.async_search(prompt, params))
         return result, time.perf_counter() - began
 
     def timelines(

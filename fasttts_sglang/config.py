@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from . import fields as declared
-from .errors import ConfigError
+from .errors import BadRequest, ConfigError
 from .fields import option
 from .search.algorithms import register
-from .search.params import SPECULATION
+from .search.params import SPECULATION, SearchParams
 from .search.replay import ReplaySpec
 from .verifier import function
 from .verifier.families import AUTO, FAMILIES, family_for
@@ -68,6 +68,10 @@ class FastTTSConfig:
     algorithms: tuple[str, ...] = option(
         (), "Search algorithms of your own, each as name=module:function.", ge=0, le=64
     )
+    default_search: str = option(
+        "",
+        "Search parameters (JSON) for OpenAI requests that give none, so that all are searches.",
+    )
     replay: str = option(
         "", "Benchmarks only: step lengths and scores are drawn from this distribution (JSON)."
     )
@@ -83,6 +87,33 @@ class FastTTSConfig:
             )
         if self.replay:
             ReplaySpec.from_json(self.replay)
+        self._check_default_search()
+
+    @property
+    def default_params(self) -> dict[str, Any] | None:
+        """`default_search`, parsed."""
+        if not self.default_search:
+            return None
+        values: dict[str, Any] = json.loads(self.default_search)
+        return values
+
+    def _check_default_search(self) -> None:
+        name = flag_name("default_search")
+        try:
+            values = self.default_params
+        except ValueError as exc:
+            raise ConfigError(f"{name}: is not JSON: {exc}") from exc
+        if values is None:
+            return
+        if not isinstance(values, dict):
+            raise ConfigError(f"{name}: must be a JSON object, got {self.default_search}")
+        try:
+            params = SearchParams.from_dict(values)
+        except BadRequest as exc:
+            raise ConfigError(f"{name}: {exc}") from exc
+        if params.n > self.max_width:
+            limit = f"{flag_name('max_width')} {self.max_width}"
+            raise ConfigError(f"{name}: n: {params.n} exceeds {limit}")
 
     def register_algorithms(self) -> None:
         """Make `algorithms` known in this process.
@@ -106,10 +137,17 @@ class FastTTSConfig:
 
         Raises:
             ConfigError: The verifier's folder has no config, is no reward model we know, or must
-                share the generator's vocabulary and does not; or there is no such function.
+                share the generator's vocabulary and does not; there is no such function; or the
+                default search lacks its verifier.
         """
         if self.verifier_function:
             function.load(self.verifier_function)
+        default = self.default_params
+        if default is not None and not (self.verifier_path or self.verifier_function):
+            params = SearchParams.from_dict(default)
+            if not params.verifier_free:
+                name = flag_name("default_search")
+                raise ConfigError(f"{name}: {params.algorithm} needs {PREFIX}verifier-path")
         path = Path(self.verifier_path)
         looks_local = path.is_absolute() or self.verifier_path.startswith((".", "~"))
         if not self.verifier_path or (not path.exists() and not looks_local):

@@ -2,15 +2,19 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from .config import ENV, FastTTSConfig
 from .errors import ConfigError
 from .runtime import cpu
 from .search.params import SearchParams
 from .search.result import SearchResult
+
+if TYPE_CHECKING:
+    from .frontend import EngineEndpoint
 
 TINY = Path(__file__).parent / "models" / "tiny"
 OnProgress = Callable[[dict[str, Any]], None]
@@ -58,6 +62,9 @@ class FastTTSEngine:
             server_args = {**cpu.server_args(), **server_args}
         self._engine = _start({"model_path": model_path, "page_size": 1, **server_args}, config)
         self._client = self._engine.tokenizer_manager.fasttts
+        self.model_path = model_path
+        self._endpoint: EngineEndpoint | None = None
+        self._thread: threading.Thread | None = None  # runs the event loop for `endpoint`
 
     @overload
     def search(
@@ -112,7 +119,7 @@ class FastTTSEngine:
             )
             return results
 
-        results = self._run(everything())
+        results = self.wait(everything())
         return results[0] if isinstance(prompt, str) else results
 
     async def async_search(
@@ -130,25 +137,65 @@ class FastTTSEngine:
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """An ordinary `sglang.Engine.generate` on the same generator."""
-        return self._engine.generate(*args, **kwargs)
+        if self._thread is None:
+            return self._engine.generate(*args, **kwargs)
+        return self._whole(self._engine.async_generate(*args, **kwargs))
+
+    def generate_by(self, body: dict[str, Any]) -> Any:
+        """The same, asked for as by SGLang's /generate route."""
+        from .runtime.generate import generate
+
+        return self._whole(generate(self._engine.tokenizer_manager, body))
+
+    @property
+    def endpoint(self) -> "EngineEndpoint":
+        """This engine as a backend of `@sgl.function` programs, which ask from many threads."""
+        if self._endpoint is None:
+            from .frontend import EngineEndpoint
+
+            self._thread = threading.Thread(target=self._engine.loop.run_forever, daemon=True)
+            self._thread.start()
+            self._endpoint = EngineEndpoint(self)
+        return self._endpoint
 
     def flush_cache(self) -> Any:
         """Forget all cached KV of both models."""
-        return self._engine.flush_cache()
+        return self.wait(self._engine.tokenizer_manager.flush_cache())
 
     def shutdown(self) -> None:
         """Stop the engine and its processes."""
         self._engine.shutdown()
+        if self._thread is not None:
+            self._engine.loop.call_soon_threadsafe(self._engine.loop.stop)
+            self._thread.join()
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine that runs on the engine's event loop."""
+        if self._thread is None:
+            result: T = self._engine.loop.run_until_complete(work)
+            return result
+        future = asyncio.run_coroutine_threadsafe(work, self._engine.loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # has an effect only where the wait was interrupted
+
+    def _whole(self, work: Coroutine[Any, Any, Any]) -> Any:
+        reply = self.wait(work)
+        return self._chunks(reply) if isinstance(reply, AsyncIterator) else reply
+
+    def _chunks(self, replies: AsyncIterator[Any]) -> Iterator[Any]:
+        async def step() -> Any:
+            return await anext(replies, None)
+
+        while (chunk := self.wait(step())) is not None:
+            yield chunk
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.shutdown()
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        result: T = self._engine.loop.run_until_complete(work)
-        return result
 
 
 def _start(server_args: dict[str, Any], config: FastTTSConfig) -> Any:

@@ -23,6 +23,7 @@ class BadRequest(FastTTSError, ValueError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
         self.field = field
+        self.reason = message
 
 
 class IncompatibleSGLang(FastTTSError):

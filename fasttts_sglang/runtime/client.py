@@ -3,12 +3,14 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
 
 from sglang.srt.managers.io_struct import AbortReq
 
+from ..api.body import RawText
 from ..config import FastTTSConfig
 from ..errors import BadRequest, SearchFailed
 from ..mathematics import equality
@@ -20,9 +22,10 @@ from ..search.params import SearchParams
 from ..search.result import Candidate, Fate, SearchResult, Step, TreeNode, Usage
 from ..telemetry.timeline import Span
 from .messages import SearchDone, SearchMessage, SearchProgress, StopSearch
+from .metrics import SearchMetrics
 
 Prompt = str | Sequence[dict[str, Any]] | Sequence[int]
-"""A user's text, chat messages, or token ids that are taken as they are."""
+"""A user's text or RawText, chat messages, or token ids that are taken as they are."""
 
 OnProgress = Callable[[dict[str, Any]], None]
 
@@ -30,9 +33,12 @@ OnProgress = Callable[[dict[str, Any]], None]
 class SearchClient:
     """Sends searches to the scheduler and assembles results. One per TokenizerManager."""
 
-    def __init__(self, manager: Any, config: FastTTSConfig) -> None:
+    def __init__(
+        self, manager: Any, config: FastTTSConfig, metrics: SearchMetrics | None = None
+    ) -> None:
         self._manager = manager
         self._config = config
+        self._metrics = metrics
         self._replies: dict[str, asyncio.Queue[SearchDone | SearchProgress]] = {}
 
     async def search(
@@ -60,32 +66,48 @@ class SearchClient:
         self, prompt: Prompt, params: SearchParams, *, rid: str | None = None, watch: bool = True
     ) -> AsyncIterator[dict[str, Any] | SearchResult]:
         """Progress after each round if `watch`, then the result. Raises as `search` does."""
-        message = self._message(prompt, params, rid, watch)
-        self._manager.auto_create_handle_loop()
-        replies: asyncio.Queue[SearchDone | SearchProgress] = asyncio.Queue()
-        if message.rid in self._replies:
-            raise BadRequest("rid", f"{message.rid!r} is already in use")
-        self._replies[message.rid] = replies
-        done = False
-        timer: asyncio.TimerHandle | None = None
-        try:
-            self._manager._dispatch_to_scheduler(message)
-            if params.time_budget_s is not None:
-                send, stop = self._manager._dispatch_to_scheduler, StopSearch(rid=message.rid)
-                timer = asyncio.get_running_loop().call_later(params.time_budget_s, send, stop)
-            while not done:
-                reply = await replies.get()
-                if isinstance(reply, SearchProgress):
-                    yield reply.progress
-                else:
+        with self._metrics.watch(params) if self._metrics else nullcontext() as seen:
+            message = self._message(prompt, params, rid, watch)
+            self._manager.auto_create_handle_loop()
+            replies: asyncio.Queue[SearchDone | SearchProgress] = asyncio.Queue()
+            if message.rid in self._replies:
+                raise BadRequest("rid", f"{message.rid!r} is already in use")
+            self._replies[message.rid] = replies
+            done = False
+            timer: asyncio.TimerHandle | None = None
+            try:
+                self._manager._dispatch_to_scheduler(message)
+                if params.time_budget_s is not None:
+                    send, stop = self._manager._dispatch_to_scheduler, StopSearch(rid=message.rid)
+                    loop = asyncio.get_running_loop()
+                    timer = loop.call_later(params.time_budget_s, send, stop)
+                while not done:
+                    reply = await replies.get()
+                    if isinstance(reply, SearchProgress):
+                        yield reply.progress
+                        continue
                     done = True
-                    yield await self._result(message, params, reply)
-        finally:
-            if timer is not None:
-                timer.cancel()
-            del self._replies[message.rid]
-            if not done:  # the caller went away
-                self._manager._dispatch_to_scheduler(AbortReq(rid=message.rid))
+                    result = await self._result(message, params, reply)
+                    if seen is not None:
+                        seen(result)
+                    yield result
+            finally:
+                if timer is not None:
+                    timer.cancel()
+                del self._replies[message.rid]
+                if not done:  # the caller went away
+                    self._manager._dispatch_to_scheduler(AbortReq(rid=message.rid))
+
+    @property
+    def default_search(self) -> dict[str, Any] | None:
+        """Search parameters for OpenAI requests that give none; None: those are no searches."""
+        return self._config.default_params
+
+    @property
+    def served_model(self) -> str:
+        """The generator's name to clients."""
+        name: str = self._manager.served_model_name
+        return name
 
     def status(self) -> dict[str, Any]:
         """Searches in flight and the configuration, for whoever operates the server."""
@@ -128,7 +150,7 @@ class SearchClient:
         if tokenizer is None:
             raise BadRequest("prompt", "this server has no tokenizer; send input_ids")
         if isinstance(prompt, str):
-            if getattr(tokenizer, "chat_template", None) is None:
+            if isinstance(prompt, RawText) or getattr(tokenizer, "chat_template", None) is None:
                 return list(tokenizer.encode(prompt))
             prompt = [{"role": "user", "content": prompt}]
         try:

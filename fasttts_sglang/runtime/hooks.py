@@ -36,6 +36,7 @@ def build_runner(_none: None, scheduler: Any) -> None:
     from ..verifier.score_cache import ScoreCache
     from .function_verifier import FunctionVerifier
     from .messages import SearchMessage, StopSearch
+    from .metrics import SchedulerMetrics
     from .search_runner import SearchRunner
     from .verdicts import GenerativeVerifier
     from .verifier import Verifier
@@ -53,6 +54,9 @@ def build_runner(_none: None, scheduler: Any) -> None:
     elif config.verifier_function:
         verifier = FunctionVerifier(config.verifier_function, scheduler.tokenizer, cache)
     scheduler.fasttts = SearchRunner(scheduler, config, verifier)
+    args = scheduler.server_args
+    publishes = args.enable_metrics and scheduler.ps.attn_tp_rank == 0
+    scheduler.fasttts_metrics = SchedulerMetrics(args.served_model_name) if publishes else None
     scheduler._request_dispatcher += TypeBasedDispatcher(
         [(SearchMessage, scheduler.fasttts.admit), (StopSearch, scheduler.fasttts.stop)]
     )
@@ -63,6 +67,8 @@ def step(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """BEFORE Scheduler.get_next_batch_to_run: what has completed is scored, new rows join."""
     running = scheduler.fasttts.step(running_batch)
+    if scheduler.fasttts_metrics is not None:
+        scheduler.fasttts_metrics.observe(scheduler.fasttts)
     return (scheduler,), {"running_batch": running, "last_batch": last_batch}
 
 
@@ -127,8 +133,10 @@ def route_replies(_none: None, manager: Any) -> None:
 
     from .client import SearchClient
     from .messages import SearchDone, SearchProgress
+    from .metrics import SearchMetrics
 
-    manager.fasttts = SearchClient(manager, FastTTSConfig.from_env())
+    metrics = SearchMetrics(manager.served_model_name) if manager.enable_metrics else None
+    manager.fasttts = SearchClient(manager, FastTTSConfig.from_env(), metrics)
     manager._result_dispatcher += TypeBasedDispatcher(
         [(SearchDone, manager.fasttts.on_done), (SearchProgress, manager.fasttts.on_progress)]
     )
@@ -138,8 +146,10 @@ def add_routes(*_: Any, **__: Any) -> None:
     """BEFORE http_server._setup_and_run_http_server: our routes join SGLang's app."""
     from sglang.srt.entrypoints.http_server import app
 
-    from .http import router
+    from .http.openai import take_over
+    from .http.routes import router
 
+    take_over(app)
     app.include_router(router)
 
 
@@ -246,6 +256,6 @@ HTTP_HOOKS = (
         ("server_args",),
         HookType.BEFORE,
         add_routes,
-        "serve /fasttts/*",
+        "serve /fasttts/*, and searches on /v1/chat/completions and /v1/completions",
     ),
 )

@@ -7,6 +7,7 @@ from sglang.srt.entrypoints.engine import Engine
 from sglang.srt.plugins import load_plugins
 from sglang.srt.plugins.hook_registry import HookRegistry
 
+from ..errors import ConfigError
 from . import cpu, hooks, plugin, processes
 from .cpu.boot import Child
 from .cpu.hooks import CPU_MAIN_HOOKS
@@ -46,12 +47,29 @@ def start_server(server_args: Any) -> None:
     """Serve until stopped; `FASTTTS_CONFIG` must be set."""
     from sglang.srt.entrypoints.http_server import launch_server
 
-    hook_main_process(_main_hooks() + hooks.HTTP_HOOKS)
-    launch_server(
-        server_args,
-        run_scheduler_process_func=Child(processes.run_scheduler),
-        run_detokenizer_process_func=Child(processes.run_detokenizer),
-    )
+    check_arguments(server_args)
+    hook_main_process(server_hooks())
+    launch_server(server_args, **children())
+
+
+def check_arguments(server_args: Any) -> None:
+    """Raise ConfigError for what would leave a server without our routes or searches."""
+    for name in ("dp_size", "pp_size", "tokenizer_worker_num"):
+        if (value := getattr(server_args, name)) != 1:
+            raise ConfigError(f"--{name.replace('_', '-')}: must be 1 with FastTTS, got {value}")
+
+
+def children() -> dict[str, Any]:
+    """Arguments of SGLang's `launch_server`: child processes that load our plugin for certain."""
+    return {
+        "run_scheduler_process_func": Child(processes.run_scheduler),
+        "run_detokenizer_process_func": Child(processes.run_detokenizer),
+    }
+
+
+def server_hooks() -> tuple[Hook, ...]:
+    """All rows that a server's main process needs on this machine."""
+    return _main_hooks() + hooks.HTTP_HOOKS
 
 
 def _main_hooks() -> tuple[Hook, ...]:

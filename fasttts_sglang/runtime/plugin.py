@@ -2,9 +2,10 @@
 
 import multiprocessing
 import os
+import sys
 from typing import TYPE_CHECKING
 
-from ..config import ENV
+from ..config import ENV, PREFIX
 
 if TYPE_CHECKING:
     from .hook import Hook
@@ -22,20 +23,33 @@ def scheduler_hooks() -> "tuple[Hook, ...]":
 
 
 def register() -> None:
-    """Register our hooks in this process if a FastTTS configuration is present.
+    """Register our hooks in this process if it has a FastTTS configuration or our flags.
 
     SGLang calls it in the main process and in every scheduler, and logs and swallows an
     Exception. A server that looks healthy but does not search is worse than none, so a refusal
-    is a SystemExit.
+    is a SystemExit. `sglang serve` with our flags configures us here.
     """
-    if ENV not in os.environ:
-        return
+    in_main = multiprocessing.parent_process() is None
+    if ENV in os.environ:
+        _install(in_main)
+    elif in_main and any(arg.startswith(PREFIX) for arg in sys.argv):
+        from . import cpu
+
+        cpu.prepare()  # before anything of sglang.srt is imported
+        from . import launch, stock_cli
+
+        stock_cli.enable(sys.argv[1:])
+        _install(in_main, (*launch.server_hooks(), *stock_cli.HOOKS))
+
+
+def _install(in_main: bool, table: "tuple[Hook, ...] | None" = None) -> None:
     from ..errors import IncompatibleSGLang
     from . import hooks
     from .hook import install
 
-    in_main = multiprocessing.parent_process() is None
+    if table is None:
+        table = hooks.MAIN_HOOKS if in_main else scheduler_hooks()
     try:
-        install(hooks.MAIN_HOOKS if in_main else scheduler_hooks())
+        install(table)
     except IncompatibleSGLang as exc:
         raise SystemExit(f"fasttts: {exc}") from exc

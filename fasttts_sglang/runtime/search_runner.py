@@ -49,7 +49,7 @@ class SearchRunner:
         self._slots = Slots(scheduler, self._rows)
         self._queue: deque[ActiveSearch] = deque()  # admitted, waiting for a place
         self._live: dict[str, ActiveSearch] = {}
-        self._verifier_s = 0.0  # spent so far
+        self.verifier_s = 0.0  # spent so far
         self._asked: list[tuple[ActiveSearch, list[ScoreJob]]] = []  # what the verifier is at
         self._dropped: list[str] = []  # searches whose rows must still leave the scheduler
 
@@ -136,11 +136,11 @@ class SearchRunner:
             search = self._queue.popleft()
             self._live[search.rid] = search
             self._guarded(search, self._begin)
-        began, waited = time.perf_counter(), self._verifier_s
+        began, waited = time.perf_counter(), self.verifier_s
         running = self._move(running)
         while self._only_the_verifier_works(running):
             running = self._move(running)
-        own_s = time.perf_counter() - began - (self._verifier_s - waited)
+        own_s = time.perf_counter() - began - (self.verifier_s - waited)
         for search in self._live.values():
             search.timing["scheduling_s"] += own_s
         return running
@@ -243,7 +243,7 @@ class SearchRunner:
                 self._score([search])
             return
         seconds = time.perf_counter() - tick
-        self._verifier_s += seconds
+        self.verifier_s += seconds
         for search in searches:
             search.timing["verifier_s"] += seconds
         self._asked += zip(searches, jobs, strict=True)
@@ -255,7 +255,7 @@ class SearchRunner:
         tick = time.perf_counter()
         self.verifier.step()
         seconds = time.perf_counter() - tick
-        self._verifier_s += seconds
+        self.verifier_s += seconds
         for search, _ in self._asked:
             search.timing["verifier_s"] += seconds
         self._take_scores()

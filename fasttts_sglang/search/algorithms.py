@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,17 @@ BUILT_IN: dict[str, Maker] = {
 }
 BRANCHING = ("beam", "dvts", "dynamic_branching", "mcts")
 """Those for which n must be a multiple of `branch`."""
+SAMPLING = ("best_of_n", "self_consistency")
+"""Those that draw whole answers."""
+_STEPWISE = tuple(name for name in BUILT_IN if name not in SAMPLING)
+_READ_BY = {
+    "branch": BRANCHING,
+    "max_steps": _STEPWISE,
+    "verify_every": _STEPWISE,
+    "balance_temperature": ("rebase",),
+    "exploration": ("mcts",),
+}
+"""Parameters that only some of the built-in algorithms read."""
 
 
 _registered: dict[str, EntryPoint] = {}
@@ -82,6 +94,14 @@ def _installed() -> dict[str, EntryPoint]:
 def known() -> list[str]:
     """Names of all algorithms."""
     return sorted({*BUILT_IN, *_installed(), *_registered})
+
+
+def parameters_of(name: str) -> list[str]:
+    """The search parameters that an algorithm reads; for one of another package, all."""
+    from .params import SearchParams
+
+    every = [entry.name for entry in fields(SearchParams)]
+    return [p for p in every if name not in BUILT_IN or name in _READ_BY.get(p, (name,))]
 
 
 def make(params: SearchParams) -> Search:

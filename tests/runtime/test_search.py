@@ -215,10 +215,9 @@ def test_a_cancelled_search_leaves_nothing_behind(
             await cancelled(delay)
         return await others
 
-    loop = engine._engine.loop
-    undisturbed = loop.run_until_complete(everything())
+    undisturbed = engine.wait(everything())
     assert tree(undisturbed) == tree(solved[1])
-    loop.run_until_complete(asyncio.sleep(1.0))  # idle: the leak check runs
+    engine.wait(asyncio.sleep(1.0))  # idle: the leak check runs
     assert tree(engine.search(PROBLEMS[0], BEAM)) == tree(solved[0])
 
 
@@ -228,7 +227,7 @@ def test_a_broken_search_hurts_nobody(engine: FastTTSEngine, solved: list[Search
         bad = engine.async_search([10**6], BEAM)
         return await asyncio.gather(good, bad, return_exceptions=True)
 
-    good, bad = engine._engine.loop.run_until_complete(both())
+    good, bad = engine.wait(both())
     assert isinstance(bad, BadRequest)
     assert isinstance(good, SearchResult)
     assert tree(good) == tree(solved[0])
@@ -244,7 +243,7 @@ def test_memory_pressure_changes_time_not_results(
         rest = [engine.async_search(p, BEAM) for p in PROBLEMS[:4]]
         return await asyncio.gather(*rest, wide)
 
-    results = engine._engine.loop.run_until_complete(everything())
+    results = engine.wait(everything())
     for result, expected in zip(results[:4], solved[:4], strict=True):
         assert isinstance(result, SearchResult)
         assert tree(result) == tree(expected)
@@ -261,4 +260,4 @@ def test_searches_can_fail_by_name(engine: FastTTSEngine) -> None:
                 client.search(PROBLEMS[1], BEAM, rid="same"),
             )
 
-        engine._engine.loop.run_until_complete(twice())
+        engine.wait(twice())

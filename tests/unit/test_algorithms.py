@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttts_sglang.search.aggregate import AGGREGATIONS
-from fasttts_sglang.search.algorithms import BUILT_IN, make
+from fasttts_sglang.search.algorithms import BUILT_IN, make, parameters_of
 from fasttts_sglang.search.beam import keep_best
 from fasttts_sglang.search.core import Expand, Finish, Node, Round, drive, resume, start
 from fasttts_sglang.search.params import SearchParams
@@ -262,3 +262,24 @@ def test_survivors_do_not_depend_on_arrival(
 def test_aggregations(name: str, expected: float) -> None:
     assert AGGREGATIONS[name]((0.5, 0.4, 0.2 if name != "mean" else 0.3)) == pytest.approx(expected)
     assert AGGREGATIONS[name](()) == 1.0
+
+
+class Recorder:
+    """Search parameters that note which of them are read."""
+
+    def __init__(self, params: SearchParams) -> None:
+        self._params = params
+        self.read: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        self.read.add(name)
+        return getattr(self._params, name)
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_the_parameters_listed_for_an_algorithm_are_those_it_reads(name: str) -> None:
+    recorder: Any = Recorder(SearchParams(algorithm=name))
+    BUILT_IN[name](recorder)
+    special = {"branch", "max_steps", "verify_every", "balance_temperature", "exploration"}
+    assert recorder.read & special == special & set(parameters_of(name))
+    assert {"n", "temperature", "seed"} <= set(parameters_of(name))

@@ -24,6 +24,7 @@ FLAGS = [
     "--fasttts-score-cache-entries",
     "--fasttts-speculation",
     "--fasttts-algorithms",
+    "--fasttts-default-search",
     "--fasttts-replay",
 ]
 
@@ -49,6 +50,10 @@ def test_the_readme_shows_flags_and_parameters_as_they_are() -> None:
         (["--fasttts-max-searches"], "--fasttts-max-searches: expected one argument"),
         (["--fasttts-verifier-mem-fraction", "1.5"], r"in \[0.01, 0.95\], got 1.5"),
         (["--fasttts"], "--fasttts is no flag"),
+        (["--fasttts-default-search", "beam"], "--fasttts-default-search: is not JSON"),
+        (["--fasttts-default-search", "[]"], "must be a JSON object, got \\[\\]"),
+        (["--fasttts-default-search", '{"n": 3}'], "n: 3 is not divisible by branch=4"),
+        (["--fasttts-default-search", '{"n": 2048}'], "exceeds --fasttts-max-width 1024"),
     ],
 )
 def test_a_wrong_flag_is_refused_by_name(argv: list[str], message: str) -> None:
@@ -65,6 +70,15 @@ def test_the_configuration_survives_the_environment(monkeypatch: pytest.MonkeyPa
     config = FastTTSConfig(verifier_path="p q", verifier_tokens=99, verifier_mem_fraction=0.25)
     monkeypatch.setenv("FASTTTS_CONFIG", config.to_env())
     assert FastTTSConfig.from_env() == config
+
+
+def test_a_default_search_needs_its_verifier() -> None:
+    config = FastTTSConfig(default_search='{"n": 4}')
+    assert config.default_params == {"n": 4}
+    with pytest.raises(ConfigError, match="--fasttts-default-search: beam needs"):
+        config.check_verifier()
+    FastTTSConfig(default_search='{"algorithm": "self_consistency"}').check_verifier()
+    assert FastTTSConfig().default_params is None
 
 
 def test_a_verifier_folder_without_a_config_is_refused(tmp_path: Path) -> None:

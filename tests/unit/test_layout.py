@@ -18,6 +18,7 @@ ORDER = [
     "scheduling",
     "memory",
     "mathematics",
+    "api",
     "runtime",
 ]
 PURE = ORDER[:-1]

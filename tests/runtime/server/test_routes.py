@@ -1,71 +1,33 @@
-"""The server as its users start it: a process of its own, spoken to over HTTP."""
+"""/fasttts/* over HTTP, and what stops a server from starting."""
 
 import json
 import os
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from fasttts_sglang import SearchResult
+from fasttts_sglang import SearchParams, SearchResult
 from fasttts_sglang.models import tiny_task
+from fasttts_sglang.search.algorithms import known
 
-PROBLEM = tiny_task.problems(5, 1, "heldout")[0]
-SEARCH = {**tiny_task.SEARCH, "prompt": PROBLEM, "n": 4, "branch": 2}
-KEY = {"Authorization": "Bearer secret"}
-START = [sys.executable, "-W", "ignore", "-m", "fasttts_sglang.launch_server"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@pytest.fixture(scope="module")
-def url(tiny: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    flags = ["--model-path", tiny["generator"], "--fasttts-verifier-path", tiny["verifier"]]
-    flags += ["--port", str(port), "--api-key", "secret", "--fasttts-max-width", "64"]
-    log = tmp_path_factory.mktemp("server") / "log"
-    with log.open("w") as out:
-        server = subprocess.Popen([*START, *flags], stdout=out, stderr=out, start_new_session=True)
-        try:
-            wait_until_up(url, server, log)
-            yield url
-            assert server.poll() is None, log.read_text()[-3000:]
-        finally:
-            server.terminate()
-            server.wait(60)
-    assert "leak" not in log.read_text()
-
-
-def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(240):
-        assert server.poll() is None, log.read_text()[-3000:]
-        try:
-            if requests.get(f"{url}/health_generate", headers=KEY, timeout=5).ok:
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(1)
-    pytest.fail(f"the server did not come up: {log.read_text()[-3000:]}")
+from .serving import (
+    KEY,
+    PROBLEM,
+    SEARCH,
+    SGLANG_LAUNCH,
+    SGLANG_SERVE,
+    START,
+    free_port,
+    searches_in_flight,
+)
 
 
 def search(url: str, headers: Any = KEY, **body: Any) -> requests.Response:
     return requests.post(f"{url}/fasttts/search", json=body, headers=headers, timeout=120)
-
-
-def searches_in_flight(url: str) -> int:
-    count: int = requests.get(f"{url}/fasttts/status", headers=KEY, timeout=10).json()["searches"]
-    return count
 
 
 def test_a_search_and_the_same_again(url: str) -> None:
@@ -155,18 +117,32 @@ def test_ordinary_routes_still_work(url: str) -> None:
     assert reply.json()["choices"][0]["message"]["content"]
 
 
+def test_the_algorithms_are_listed_with_their_parameters(url: str) -> None:
+    reply = requests.get(f"{url}/fasttts/algorithms", headers=KEY, timeout=10).json()
+    assert set(reply["algorithms"]) == set(known())
+    assert "exploration" in reply["algorithms"]["mcts"]["parameters"]
+    assert "exploration" not in reply["algorithms"]["beam"]["parameters"]
+    assert set(reply["parameters"]) == set(SearchParams().to_dict())
+    assert reply["parameters"]["n"]["maximum"] == 4096
+
+
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("start", "flags", "message"),
     [
-        (["--fasttts-verifer-path", "x"], "did you mean --fasttts-verifier-path?"),
-        (["--fasttts-max-width", "0"], "--fasttts-max-width: it must be in [1, 4096], got 0"),
-        (["--fasttts-verifier-path", "/no/such"], "/no/such has no config.json"),
+        (START, ["--fasttts-verifer-path", "x"], "did you mean --fasttts-verifier-path?"),
+        (
+            START,
+            ["--fasttts-max-width", "0"],
+            "--fasttts-max-width: it must be in [1, 4096], got 0",
+        ),
+        (START, ["--fasttts-verifier-path", "/no/such"], "/no/such has no config.json"),
+        (SGLANG_LAUNCH, ["--fasttts-max-width", "0"], "--fasttts-max-width: it must be in"),
     ],
 )
 def test_a_wrong_flag_stops_the_server_at_once(
-    tiny: dict[str, str], flags: list[str], message: str
+    tiny: dict[str, str], start: list[str], flags: list[str], message: str
 ) -> None:
-    command = [*START, "--model-path", tiny["generator"], *flags]
+    command = [*start, "--model-path", tiny["generator"], *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert message in done.stderr
@@ -176,14 +152,14 @@ def test_a_wrong_flag_stops_the_server_at_once(
 def test_weights_that_are_no_reward_model_stop_the_server(
     tiny: dict[str, str], tmp_path: Path
 ) -> None:
-    """The config promises a reward model, the weights have no head."""
+    """The config promises a reward model, the weights have no head. SGLang's own command."""
     for name in os.listdir(tiny["generator"]):
         (tmp_path / name).write_bytes((Path(tiny["generator"]) / name).read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
     config["architectures"] = ["Qwen2ForPrmModel"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     flags = ["--model-path", tiny["generator"], "--fasttts-verifier-path", str(tmp_path)]
-    command = [*START, *flags, "--port", str(free_port())]
+    command = [*SGLANG_SERVE, *flags, "--port", str(free_port())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode != 0
     assert "has no v_head.summary.*: it is not a reward model" in done.stderr + done.stdout

@@ -1,0 +1,1 @@
+"""What clients send and get, as plain dicts. No HTTP, no SGLang."""
