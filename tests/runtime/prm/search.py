@@ -36,7 +36,7 @@ def main(checkpoint: str, family: str) -> None:
 
         report: dict[str, Any] = {"problem": PROBLEM, "candidates": search(PARAMS)}
         try:
-            engine._run(engine.async_search([1, 5, 6], PARAMS))
+            engine.wait(engine.async_search([1, 5, 6], PARAMS))
         except BadRequest as exc:
             report["ids"] = str(exc)
         try:
@@ -45,7 +45,7 @@ def main(checkpoint: str, family: str) -> None:
             report["long"] = str(exc)
         for seconds in (0.1, 0.3, 0.6):  # end while the verifier is at work
             engine.search(PROBLEM, PARAMS.replace(time_budget_s=seconds, seed=int(seconds * 10)))
-        engine._run(asyncio.sleep(1.0))  # idle: the leak check runs
+        engine.wait(asyncio.sleep(1.0))  # idle: the leak check runs
         engine.flush_cache()
         report["after"] = search(PARAMS)
     print("SEARCHED " + json.dumps(report))
