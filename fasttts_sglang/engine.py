@@ -122,6 +122,27 @@ class FastTTSEngine:
         results = self.wait(everything())
         return results[0] if isinstance(prompt, str) else results
 
+    def score(self, prompt: str, steps: Sequence[str], *, finished: bool = True) -> list[float]:
+        """Scores that the verifier gives the steps of a response.
+
+        Args:
+            prompt: The user's text.
+            steps: Texts, each with what separates it from the next.
+            finished: Whether the last step ends the answer.
+
+        Raises:
+            BadRequest: A field is wrong, or there is no verifier.
+            SearchFailed: The verifier failed.
+        """
+        return self.wait(self.async_score(prompt, steps, finished=finished))
+
+    async def async_score(
+        self, prompt: Any, steps: Sequence[str], *, finished: bool = True
+    ) -> list[float]:
+        """As `score`, from a running event loop; also takes messages or ids."""
+        scores: list[float] = await self._client.score(prompt, steps, finished=finished)
+        return scores
+
     async def async_search(
         self,
         prompt: Any,

@@ -27,7 +27,7 @@ from sglang.lang.interpreter import ProgramState
 from sglang.lang.ir import SglSelect
 from sglang.utils import http_request
 
-from .api.body import RawText
+from .api.body import RawText, split_steps
 from .search.params import SearchParams
 from .search.result import SearchResult
 
@@ -40,6 +40,13 @@ class SearchMethod:
     """What tells our backends that a select is a search."""
 
     params: SearchParams
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreMethod:
+    """What tells our backends that a select is a question to the verifier."""
+
+    of: str | None
 
 
 def search(name: str, params: SearchParams | None = None, **fields: Any) -> SglSelect:
@@ -59,6 +66,18 @@ def search(name: str, params: SearchParams | None = None, **fields: Any) -> SglS
     """
     base = params.to_dict() if params else {}
     return SglSelect(name, [], 0.0, SearchMethod(SearchParams.from_dict({**base, **fields})))
+
+
+def score(name: str, of: str | None = None) -> SglSelect:
+    """An expression that has the verifier score the reasoning so far; it appends no text.
+
+    Args:
+        name: The variable. `state.get_meta_info(name)` has `scores`, one per step (steps are
+            separated by empty lines), and the last one as `score`.
+        of: The variable that holds the reasoning, where the text ends with it; by default the
+            assistant's turn. What stands before it is the problem.
+    """
+    return SglSelect(name, [], 0.0, ScoreMethod(of))
 
 
 def select(states: Iterable[ProgramState], name: str, key: str = "score") -> ProgramState:
@@ -87,7 +106,10 @@ class Endpoint(RuntimeEndpoint):
     def select(
         self, s: Any, choices: list[str], temperature: float, choices_method: Any
     ) -> ChoicesDecision:
-        """A search if the method is one, else the stock select."""
+        """A search or a score if the method is one, else the stock select."""
+        if isinstance(choices_method, ScoreMethod):
+            scores = self.score(*_reasoning(s, choices_method.of))
+            return ChoicesDecision("", {"score": scores[-1], "scores": scores})
         if not isinstance(choices_method, SearchMethod):
             return super().select(s, choices, temperature, choices_method)
         return _decision(self.search(s, choices_method.params))
@@ -96,14 +118,24 @@ class Endpoint(RuntimeEndpoint):
         """Search how the text of executor `s` goes on."""
         prompt = _prompt(s)
         name = "text" if isinstance(prompt, RawText) else "messages"
+        reply = self._post("search", {name: prompt, **params.to_dict()})
+        return SearchResult.from_dict(reply)
+
+    def score(self, prompt: Any, response: str) -> list[float]:
+        """Scores of the steps of `response`."""
+        name = "text" if isinstance(prompt, RawText) else "messages"
+        scores: list[float] = self._post("score", {name: prompt, "response": response})["scores"]
+        return scores
+
+    def _post(self, route: str, body: dict[str, Any]) -> Any:
         reply = http_request(
-            f"{self.base_url}/fasttts/search",
-            json={name: prompt, **params.to_dict()},
+            f"{self.base_url}/fasttts/{route}",
+            json=body,
             api_key=self.api_key,
             verify=self.verify,
         )
         self._assert_success(reply)
-        return SearchResult.from_dict(reply.json())
+        return reply.json()
 
 
 class EngineEndpoint(Endpoint):
@@ -122,6 +154,10 @@ class EngineEndpoint(Endpoint):
     def search(self, s: Any, params: SearchParams) -> SearchResult:
         """Search how the text of executor `s` goes on."""
         return self._engine.wait(self._engine.async_search(_prompt(s), params))
+
+    def score(self, prompt: Any, response: str) -> list[float]:
+        """Scores of the steps of `response`."""
+        return self._engine.wait(self._engine.async_score(prompt, split_steps(response)))
 
     def generate(self, s: Any, sampling_params: Any) -> tuple[str, dict[str, Any]]:
         """The text that follows, and SGLang's meta info."""
@@ -171,6 +207,19 @@ class EngineEndpoint(Endpoint):
 def _prompt(s: Any) -> RawText | list[dict[str, Any]]:
     begun = s.text_[s.cur_role_begin_pos :] if s.cur_role == "assistant" else s.text_
     return RawText(s.text_) if begun or not s.messages_ else list(s.messages_)
+
+
+def _reasoning(s: Any, of: str | None) -> tuple[RawText | list[dict[str, Any]], str]:
+    """The problem and the reasoning of executor `s`."""
+    turn = s.text_[s.cur_role_begin_pos :] if s.cur_role == "assistant" else None
+    if of is None and turn is None and s.messages_ and s.messages_[-1]["role"] == "assistant":
+        return list(s.messages_[:-1]), s.messages_[-1]["content"]
+    text = turn if of is None else s.variables.get(of)
+    if not text or not s.text_.endswith(text):
+        raise ValueError(f"nothing to score: {of or 'the assistant turn'} must end the text")
+    if text == turn and s.messages_:
+        return list(s.messages_), text
+    return RawText(s.text_[: -len(text)]), text
 
 
 def _decision(result: SearchResult) -> ChoicesDecision:

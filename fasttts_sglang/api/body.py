@@ -13,6 +13,7 @@ from ..search.params import SearchParams
 
 PROMPTS = ("prompt", "messages", "text", "input_ids")
 MAX_RID = 128
+MAX_STEPS = 4096
 
 
 class RawText(str):
@@ -75,6 +76,52 @@ class SearchCall:
         prompt = take_prompt(fields)
         rid, stream = take_rid(fields), take_flag(fields, "stream")
         return cls(prompt, SearchParams.from_dict(fields), rid, stream)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCall:
+    """A body of /fasttts/score."""
+
+    prompt: Any
+    steps: list[str]
+    finished: bool
+    rid: str | None
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> "ScoreCall":
+        """Read one of PROMPTS, one of `steps` and `response`, `finished`, `rid`.
+
+        Raises:
+            BadRequest: A field is missing, unknown or wrong.
+        """
+        fields = dict(body)
+        prompt = take_prompt(fields)
+        rid, finished = take_rid(fields), take_flag(fields, "finished", True)
+        given = [name for name in ("steps", "response") if name in fields]
+        if len(given) != 1:
+            raise BadRequest("steps", f"give exactly one of steps and response, got {given}")
+        value = fields.pop(given[0])
+        if fields:
+            raise BadRequest(next(iter(fields)), "is no field of this route")
+        if given == ["response"]:
+            if not isinstance(value, str) or not value.strip():
+                raise BadRequest("response", "must be text, and not empty")
+            value = split_steps(value)
+        if not isinstance(value, list) or not 0 < len(value) <= MAX_STEPS:
+            raise BadRequest("steps", f"must be a list of 1 to {MAX_STEPS} texts")
+        if not all(isinstance(step, str) and step for step in value):
+            raise BadRequest("steps", "each must be text, and not empty")
+        return cls(prompt, value, finished, rid)
+
+
+def split_steps(response: str) -> list[str]:
+    """Steps are separated by empty lines, which stay at their ends.
+
+    >>> split_steps("a\\n\\nb\\n\\n")
+    ['a\\n\\n', 'b\\n\\n']
+    """
+    pieces = response.split("\n\n")
+    return [piece + "\n\n" for piece in pieces[:-1] if piece] + [p for p in pieces[-1:] if p]
 
 
 def take_prompt(fields: dict[str, Any]) -> Any:

@@ -234,13 +234,14 @@ class ActiveSearch:
 
     # -- replies -----------------------------------------------------------------------
 
-    def progress(self) -> dict[str, Any]:
-        """What a client that watches is told after each round."""
+    def progress(self, queue_position: int | None = None) -> dict[str, Any]:
+        """What a client that watches is told after each round, and while the search waits."""
         kept = [self._branches[path] for path in self.tree.kept if path]
         best = max((branch.scores[-1] for branch in kept if branch.scores), default=None)
         return Progress(
             rid=self.rid,
-            round=self.counts.rounds - 1,
+            queue_position=queue_position,
+            round=max(0, self.counts.rounds - 1),
             num_children=self.counts.children - len(self.tree.members),
             num_complete=sum(branch.step.finish is Finish.EOS for branch in kept),
             best_score=best,

@@ -21,12 +21,20 @@ from ..search.extraction import extract
 from ..search.params import SearchParams
 from ..search.result import Candidate, Fate, SearchResult, Step, TreeNode, Usage
 from ..telemetry.timeline import Span
-from .messages import SearchDone, SearchMessage, SearchProgress, StopSearch
+from .messages import (
+    ScoreDone,
+    ScoreMessage,
+    SearchDone,
+    SearchMessage,
+    SearchProgress,
+    StopSearch,
+)
 from .metrics import SearchMetrics
 
 Prompt = str | Sequence[dict[str, Any]] | Sequence[int]
 """A user's text or RawText, chat messages, or token ids that are taken as they are."""
 
+Reply = SearchDone | SearchProgress | ScoreDone
 OnProgress = Callable[[dict[str, Any]], None]
 
 
@@ -39,7 +47,7 @@ class SearchClient:
         self._manager = manager
         self._config = config
         self._metrics = metrics
-        self._replies: dict[str, asyncio.Queue[SearchDone | SearchProgress]] = {}
+        self._replies: dict[str, asyncio.Queue[Reply]] = {}
 
     async def search(
         self,
@@ -69,10 +77,7 @@ class SearchClient:
         with self._metrics.watch(params) if self._metrics else nullcontext() as seen:
             message = self._message(prompt, params, rid, watch)
             self._manager.auto_create_handle_loop()
-            replies: asyncio.Queue[SearchDone | SearchProgress] = asyncio.Queue()
-            if message.rid in self._replies:
-                raise BadRequest("rid", f"{message.rid!r} is already in use")
-            self._replies[message.rid] = replies
+            replies = self._expect(message.rid)
             done = False
             timer: asyncio.TimerHandle | None = None
             try:
@@ -98,6 +103,59 @@ class SearchClient:
                 if not done:  # the caller went away
                     self._manager._dispatch_to_scheduler(AbortReq(rid=message.rid))
 
+    async def score(
+        self, prompt: Prompt, steps: Sequence[str], *, finished: bool = True, rid: str | None = None
+    ) -> list[float]:
+        """The verifier's scores of the steps of a given response.
+
+        Args:
+            steps: Texts, each with what separates it from the next.
+            finished: Whether the last step ends the answer.
+
+        Returns:
+            Per step, how probable it is that all is right up to there.
+
+        Raises:
+            BadRequest: A field is wrong.
+            SearchFailed: The verifier failed.
+        """
+        tokenizer = self._manager.tokenizer
+        if tokenizer is None:
+            raise BadRequest("steps", "this server has no tokenizer")
+        if not steps:
+            raise BadRequest("steps", "there are none")
+        ids = [list(tokenizer.encode(step, add_special_tokens=False)) for step in steps]
+        if finished and tokenizer.eos_token_id is not None:
+            ids[-1].append(tokenizer.eos_token_id)
+        if empty := [index for index, step in enumerate(ids) if not step]:
+            raise BadRequest("steps", f"step {empty[0]} is empty")
+        message = ScoreMessage(
+            rid=rid or f"score-{uuid.uuid4().hex}",
+            prompt_ids=self._encode(prompt),
+            problem=_problem(prompt),
+            steps=ids,
+            finished=finished,
+        )
+        self._manager.auto_create_handle_loop()
+        replies = self._expect(message.rid)
+        reply = None
+        try:
+            self._manager._dispatch_to_scheduler(message)
+            reply = await replies.get()
+        finally:
+            del self._replies[message.rid]
+            if reply is None:  # the caller went away
+                self._manager._dispatch_to_scheduler(AbortReq(rid=message.rid))
+        assert isinstance(reply, ScoreDone)
+        _raise_for(reply)
+        return reply.scores
+
+    def _expect(self, rid: str) -> asyncio.Queue[Reply]:
+        if rid in self._replies:
+            raise BadRequest("rid", f"{rid!r} is already in use")
+        self._replies[rid] = asyncio.Queue()
+        return self._replies[rid]
+
     @property
     def default_search(self) -> dict[str, Any] | None:
         """Search parameters for OpenAI requests that give none; None: those are no searches."""
@@ -121,7 +179,11 @@ class SearchClient:
         """A round of a search is complete."""
         self._deliver(reply)
 
-    def _deliver(self, reply: SearchDone | SearchProgress) -> None:
+    def on_scores(self, reply: ScoreDone) -> None:
+        """Given steps are scored."""
+        self._deliver(reply)
+
+    def _deliver(self, reply: Reply) -> None:
         if (queue := self._replies.get(reply.rid)) is not None:  # else its client is gone
             queue.put_nowait(reply)
 
@@ -164,11 +226,7 @@ class SearchClient:
     async def _result(
         self, message: SearchMessage, params: SearchParams, reply: SearchDone
     ) -> SearchResult:
-        if reply.error_field is not None:
-            field, _, text = (reply.error or "").partition(": ")
-            raise BadRequest(field, text)
-        if reply.error is not None:
-            raise SearchFailed(reply.error)
+        _raise_for(reply)
         candidates = [self._candidate(raw, params) for raw in reply.candidates]
         if params.grouping == "math":  # may take seconds: other searches go on meanwhile
             choice = await asyncio.to_thread(
@@ -226,6 +284,15 @@ class SearchClient:
     def _decode(self, ids: Sequence[int]) -> str:
         tokenizer = self._manager.tokenizer
         return str(tokenizer.decode(ids, skip_special_tokens=True)) if tokenizer else ""
+
+
+def _raise_for(reply: SearchDone | ScoreDone) -> None:
+    """Raise what the scheduler replied instead of a result."""
+    if reply.error_field is not None:
+        field, _, text = (reply.error or "").partition(": ")
+        raise BadRequest(field, text)
+    if reply.error is not None:
+        raise SearchFailed(reply.error)
 
 
 def _problem(prompt: Prompt) -> str | None:

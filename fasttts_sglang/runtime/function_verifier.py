@@ -65,6 +65,10 @@ class FunctionVerifier:
     def flush(self) -> None:
         """There is no KV; scores stay valid."""
 
+    def pool(self) -> dict[str, int]:
+        """There is none."""
+        return {}
+
     def leak(self) -> str | None:
         """Nothing is held."""
         return None

@@ -35,7 +35,7 @@ def build_runner(_none: None, scheduler: Any) -> None:
 
     from ..verifier.score_cache import ScoreCache
     from .function_verifier import FunctionVerifier
-    from .messages import SearchMessage, StopSearch
+    from .messages import ScoreMessage, SearchMessage, StopSearch
     from .metrics import SchedulerMetrics
     from .search_runner import SearchRunner
     from .verdicts import GenerativeVerifier
@@ -58,7 +58,11 @@ def build_runner(_none: None, scheduler: Any) -> None:
     publishes = args.enable_metrics and scheduler.ps.attn_tp_rank == 0
     scheduler.fasttts_metrics = SchedulerMetrics(args.served_model_name) if publishes else None
     scheduler._request_dispatcher += TypeBasedDispatcher(
-        [(SearchMessage, scheduler.fasttts.admit), (StopSearch, scheduler.fasttts.stop)]
+        [
+            (SearchMessage, scheduler.fasttts.admit),
+            (StopSearch, scheduler.fasttts.stop),
+            (ScoreMessage, scheduler.fasttts.scores.admit),
+        ]
     )
 
 
@@ -132,13 +136,17 @@ def route_replies(_none: None, manager: Any) -> None:
     from sglang.utils import TypeBasedDispatcher
 
     from .client import SearchClient
-    from .messages import SearchDone, SearchProgress
+    from .messages import ScoreDone, SearchDone, SearchProgress
     from .metrics import SearchMetrics
 
     metrics = SearchMetrics(manager.served_model_name) if manager.enable_metrics else None
     manager.fasttts = SearchClient(manager, FastTTSConfig.from_env(), metrics)
     manager._result_dispatcher += TypeBasedDispatcher(
-        [(SearchDone, manager.fasttts.on_done), (SearchProgress, manager.fasttts.on_progress)]
+        [
+            (SearchDone, manager.fasttts.on_done),
+            (SearchProgress, manager.fasttts.on_progress),
+            (ScoreDone, manager.fasttts.on_scores),
+        ]
     )
 
 

@@ -15,6 +15,23 @@ class SearchMessage(BaseReq, kw_only=True):  # type: ignore[call-arg]
     report_progress: bool = False
 
 
+class ScoreMessage(BaseReq, kw_only=True):  # type: ignore[call-arg]
+    """Score the steps of a given response."""
+
+    prompt_ids: list[int]
+    problem: str | None = None  # as in SearchMessage
+    steps: list[list[int]]  # the generator's token ids
+    finished: bool  # whether the last step ends the answer
+
+
+class ScoreDone(BaseReq, kw_only=True):  # type: ignore[call-arg]
+    """The reply: either `error`, or a score per step."""
+
+    error: str | None = None
+    error_field: str | None = None
+    scores: list[float] = msgspec.field(default_factory=list)
+
+
 class StopSearch(BaseReq, kw_only=True):  # type: ignore[call-arg]
     """End the search `rid` now, with the best so far."""
 

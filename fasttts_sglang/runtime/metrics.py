@@ -126,13 +126,5 @@ class SchedulerMetrics:
         self._seconds.labels(self._model).inc(runner.verifier_s - self._spent)
         self._spent = runner.verifier_s
         if runner.verifier is not None:
-            for state, tokens in pool_state(runner.verifier).items():
+            for state, tokens in runner.verifier.pool().items():
                 self._pool.labels(self._model, state).set(tokens)
-
-
-def pool_state(verifier: Any) -> dict[str, int]:
-    """Tokens of a VerifierRunner's KV pool by state."""
-    model = verifier.worker.model_runner
-    free = model.token_to_kv_pool_allocator.available_size()
-    cached = verifier.tree.evictable_size()
-    return {"used": model.max_total_num_tokens - free - cached, "cached": cached, "free": free}

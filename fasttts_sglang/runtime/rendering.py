@@ -7,13 +7,13 @@ from typing import Any, Protocol
 from ..errors import BadRequest, ConfigError
 from ..verifier.families import Family, Verdict
 from ..verifier.formats import Markup, Message
-from .messages import SearchMessage
+from .messages import ScoreMessage, SearchMessage
 
 
 class Renderer(Protocol):
     """What the verifier reads. Called once per search and once per step."""
 
-    def prompt(self, message: SearchMessage) -> Sequence[int]:
+    def prompt(self, message: SearchMessage | ScoreMessage) -> Sequence[int]:
         """Token ids before the first step. Raises BadRequest if the problem cannot be read."""
 
     def step(self, ids: Sequence[int], index: int, last: bool) -> Sequence[int]:
@@ -26,7 +26,7 @@ class Renderer(Protocol):
 class SharedTokens:
     """The verifier reads what the generator reads and writes."""
 
-    def prompt(self, message: SearchMessage) -> Sequence[int]:
+    def prompt(self, message: SearchMessage | ScoreMessage) -> Sequence[int]:
         """The generator's prompt."""
         return message.prompt_ids
 
@@ -71,7 +71,7 @@ class TextRenderer:
         self._template = lru_cache(partial(_apply, tokenizer))
         self._check()
 
-    def prompt(self, message: SearchMessage) -> Sequence[int]:
+    def prompt(self, message: SearchMessage | ScoreMessage) -> Sequence[int]:
         """The problem as the family writes it."""
         if message.problem is None:
             raise BadRequest(

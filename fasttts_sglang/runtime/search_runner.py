@@ -24,11 +24,12 @@ from ..search.params import SearchParams, Speculation
 from ..search.replay import Replay, ReplaySpec
 from .active_search import ActiveSearch
 from .counts import Counts
-from .messages import SearchDone, SearchMessage, SearchProgress, StopSearch
+from .messages import ScoreMessage, SearchDone, SearchMessage, SearchProgress, StopSearch
 from .reading import Reading, ScoreJob
 from .rendering import SharedTokens
 from .row import Row
 from .rows import RowFactory
+from .score_requests import ScoreRequests
 from .scoring import Scoring
 from .slots import Slots
 from .step_rules import StepRules
@@ -45,6 +46,7 @@ class SearchRunner:
         self._scheduler = scheduler
         self._config = config
         self.verifier = verifier
+        self.scores = ScoreRequests(verifier, self._reply)
         self._rows = RowFactory(scheduler)
         self._slots = Slots(scheduler, self._rows)
         self._queue: deque[ActiveSearch] = deque()  # admitted, waiting for a place
@@ -74,7 +76,8 @@ class SearchRunner:
             self._reply(message, SearchDone(rid=message.rid, error=f"internal error: {exc!r}"))
 
     def cancel(self, rid: str, *, everything: bool = False) -> None:
-        """The client of search `rid` is gone."""
+        """The client of search or score request `rid` is gone."""
+        self.scores.cancel(rid, everything=everything)
         for search in [*self._live.values(), *self._queue]:
             if everything or search.rid == rid:
                 self._close(search, SearchDone(rid=search.rid, error="the search was cancelled"))
@@ -129,13 +132,15 @@ class SearchRunner:
         for rid in self._dropped:
             self._scheduler.abort_request(AbortReq(rid=self._rows.prefix(rid)))
         self._dropped.clear()
-        if not self._live and not self._queue:
+        if not self._live and not self._queue and not self.scores.busy:
             self._take_scores()  # drops what nobody waits for
             return running
-        while self._queue and len(self._live) < self._config.max_searches:
-            search = self._queue.popleft()
-            self._live[search.rid] = search
-            self._guarded(search, self._begin)
+        if self._queue and len(self._live) < self._config.max_searches:
+            while self._queue and len(self._live) < self._config.max_searches:
+                search = self._queue.popleft()
+                self._live[search.rid] = search
+                self._guarded(search, self._begin)
+            self._tell_positions()
         began, waited = time.perf_counter(), self.verifier_s
         running = self._move(running)
         while self._only_the_verifier_works(running):
@@ -145,6 +150,13 @@ class SearchRunner:
             search.timing["scheduling_s"] += own_s
         return running
 
+    def _tell_positions(self) -> None:
+        """Let the clients of queued searches know how many are before theirs."""
+        for position, search in enumerate(self._queue, 1):
+            if search.message.report_progress:
+                progress = SearchProgress(rid=search.rid, progress=search.progress(position))
+                self._reply(search.message, progress)
+
     def _only_the_verifier_works(self, running: Any) -> bool:
         """SGLang would go to sleep."""
         idle = running.is_empty() and not self._scheduler.waiting_queue
@@ -153,6 +165,8 @@ class SearchRunner:
     def _move(self, running: Any) -> Any:
         if self.verifier is not None and self.verifier.busy:
             self._go_on_scoring()
+        if self.scores.busy:
+            self.scores.step()
         for search in self._live.values():
             search.count_slots()
         due = [search for search in self._live.values() if search.scoring.due()]
@@ -314,5 +328,5 @@ class SearchRunner:
             self._dropped.append(search.rid)  # acted on by `step`: we may be inside a batch loop
         self._reply(search.message, outcome)
 
-    def _reply(self, message: SearchMessage, output: Any) -> None:
+    def _reply(self, message: SearchMessage | ScoreMessage, output: Any) -> None:
         self._scheduler.ipc_channels.send_to_tokenizer.send_output(output, message)

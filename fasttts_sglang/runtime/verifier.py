@@ -37,5 +37,8 @@ class Verifier(Protocol):
     def flush(self) -> None:
         """Forget all cached KV."""
 
+    def pool(self) -> dict[str, int]:
+        """Tokens of its KV memory by state: used, cached, free; empty if it has none."""
+
     def leak(self) -> str | None:
         """What is missing of its memory while nothing runs, or None."""

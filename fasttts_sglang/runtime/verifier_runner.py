@@ -107,6 +107,12 @@ class VerifierRunner:
         self._runner.req_to_token_pool.clear()
         self._allocator.clear()
 
+    def pool(self) -> dict[str, int]:
+        """Tokens of the KV pool by state."""
+        free, cached = self._allocator.available_size(), self.tree.evictable_size()
+        used = self._runner.max_total_num_tokens - free - cached
+        return {"used": used, "cached": cached, "free": free}
+
     def leak(self) -> str | None:
         """What is missing from the pool while nothing runs, or None."""
         available, evictable = self._allocator.available_size(), self.tree.evictable_size()

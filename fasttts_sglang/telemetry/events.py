@@ -9,6 +9,7 @@ class Progress:
     """The state of a search after a round. Counts are since its start."""
 
     rid: str
+    queue_position: int | None  # of a search that waits for a place, from 1; None: it runs
     round: int
     num_children: int
     num_complete: int  # paths that reached an answer

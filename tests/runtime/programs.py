@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import sglang as sgl
 
 from fasttts_sglang import SearchResult, frontend
@@ -44,6 +45,23 @@ def mixed(s: Any, problem: str) -> None:
     s += frontend.search("rest", **PARAMS)
 
 
+@sgl.function
+def judged(s: Any, problem: str) -> None:
+    s += sgl.user(problem)
+    s += sgl.assistant(frontend.search("answer", **PARAMS) + frontend.score("r"))
+
+
+@sgl.function
+def judged_text(s: Any, problem: str) -> None:
+    s += "<bos>" + problem + "\n\n"
+    forks = s.fork(2)
+    for fork in forks:
+        fork += sgl.gen("way", max_tokens=40, temperature=0)
+        fork += frontend.score("r", of="way")
+    best = frontend.select(forks, "r")
+    s.set_var("r", best.get_meta_info("r")["score"])
+
+
 def check(backend: Any, expected: list[SearchResult]) -> None:
     """Run all programs; `expected` are the plain searches of PROBLEMS."""
     texts = [result.best.text for result in expected if result.best]
@@ -66,6 +84,12 @@ def check(backend: Any, expected: list[SearchResult]) -> None:
     forked = best_fork.run(PROBLEMS[0], backend=backend)
     assert len(forked["scores"]) == 2
     assert forked["score"] == max(forked["scores"])
+
+    state = judged.run(PROBLEMS[0], backend=backend)
+    found = state.get_meta_info("r")
+    assert found["scores"] == pytest.approx(state.get_meta_info("answer")["step_scores"], abs=1e-3)
+    assert found["score"] == found["scores"][-1] and state["r"] == ""
+    assert 0 <= judged_text.run(PROBLEMS[0], backend=backend)["r"] <= 1
 
     state = mixed.run(PROBLEMS[0], backend=backend)
     assert state["choice"] in ("\n", "7")

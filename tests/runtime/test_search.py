@@ -1,6 +1,7 @@
 """Searches on real SGLang with the bundled pair: the main job, its invariants and its faults."""
 
 import asyncio
+import statistics
 from collections import Counter
 from dataclasses import replace
 
@@ -142,6 +143,38 @@ def test_progress_is_reported_per_round(engine: FastTTSEngine) -> None:
     assert generated == sorted(generated)  # type: ignore[type-var]
 
 
+def test_given_steps_get_the_scores_that_a_search_gives(
+    engine: FastTTSEngine, solved: list[SearchResult]
+) -> None:
+    best = solved[0].best
+    assert best is not None and best.finish is Finish.EOS
+    engine.flush_cache()
+    scores = engine.score(PROBLEMS[0], [step.text for step in best.steps])
+    assert scores == pytest.approx([step.score for step in best.steps], abs=1e-3)
+    with pytest.raises(BadRequest, match="steps: step 1 is empty"):
+        engine.score(PROBLEMS[0], ["1+1=2\n\n", ""], finished=False)
+    with pytest.raises(BadRequest, match=r"steps: \d+ tokens for the verifier, which reads"):
+        engine.score(PROBLEMS[0], ["1" * 3000])
+
+
+def test_a_queued_search_tells_its_position(engine: FastTTSEngine) -> None:
+    seen: list[list[dict[str, object]]] = [[] for _ in range(70)]  # 64 run at once
+
+    async def everything() -> list[SearchResult]:
+        params = replace(BEAM, n=4, max_tokens=20)
+        searches = [
+            engine.async_search(PROBLEMS[i % 16], params, on_progress=seen[i].append)
+            for i in range(70)
+        ]
+        return await asyncio.gather(*searches)
+
+    results = engine.wait(everything())
+    assert all(result.candidates for result in results)
+    positions = [p["queue_position"] for p in seen[69] if p["queue_position"] is not None]
+    assert positions and positions == sorted(positions, reverse=True)
+    assert all(p["queue_position"] is None for p in seen[0])
+
+
 @pytest.mark.parametrize("speculation", ["off", "full"])
 def test_a_token_budget_ends_a_search_after_a_round(
     engine: FastTTSEngine, speculation: str
@@ -247,6 +280,32 @@ def test_memory_pressure_changes_time_not_results(
     for result, expected in zip(results[:4], solved[:4], strict=True):
         assert isinstance(result, SearchResult)
         assert tree(result) == tree(expected)
+
+
+def test_many_searches_and_requests_share_the_engine(engine: FastTTSEngine) -> None:
+    """32 searches and 64 ordinary requests at once: as if each were alone, and nobody starves."""
+    params = [replace(BEAM, n=4, seed=seed) for seed in (0, 1)]
+    searches = [(problem, p) for p in params for problem in PROBLEMS]
+    greedy = {"temperature": 0, "max_new_tokens": 30}
+
+    async def everything() -> list[object]:
+        found = [engine.async_search(problem, p) for problem, p in searches]
+        ordinary = [
+            engine._engine.async_generate(PROBLEMS[i % 16], {**greedy, "max_new_tokens": 10 + i})
+            for i in range(64)
+        ]
+        return await asyncio.gather(*found, *ordinary)
+
+    results = engine.wait(everything())
+    together, ordinary = results[:32], results[32:]
+    for index in (0, 7, 15, 20, 31):
+        alone = engine.search(*searches[index])
+        assert tree(alone) == tree(together[index])  # type: ignore[arg-type]
+    for index in (3, 40, 63):
+        alone = engine.generate(PROBLEMS[index % 16], {**greedy, "max_new_tokens": 10 + index})
+        assert alone["text"] == ordinary[index]["text"]  # type: ignore[index]
+    seconds = [result.timing["total_s"] for result in together]  # type: ignore[attr-defined]
+    assert max(seconds) <= 2 * statistics.fmean(seconds)
 
 
 def test_searches_can_fail_by_name(engine: FastTTSEngine) -> None:

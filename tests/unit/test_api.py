@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttts_sglang import BadRequest, SearchResult
-from fasttts_sglang.api.body import SearchCall, json_object
+from fasttts_sglang.api.body import ScoreCall, SearchCall, json_object, split_steps
 from fasttts_sglang.api.openai_reply import OpenAIReply
 from fasttts_sglang.api.openai_request import LABELS, OpenAICall
 from fasttts_sglang.search.core import Finish
@@ -231,3 +231,40 @@ def test_a_character_over_two_steps_stays_whole() -> None:
     result = SearchResult("s", None, split, (split,), {}, RESULT.usage, {})
     chunks = list(reply().chunks(result))
     assert chunks[0]["choices"][0]["delta"]["content"] == "é"
+
+
+STEPS = {"prompt": "1+1", "steps": ["a\n\n", "b"]}
+
+
+def test_a_score_call_takes_steps_or_a_response() -> None:
+    assert ScoreCall.parse(STEPS) == ScoreCall("1+1", ["a\n\n", "b"], True, None)
+    split = ScoreCall.parse({"prompt": "1+1", "response": "a\n\nb", "finished": False})
+    assert split == ScoreCall("1+1", ["a\n\n", "b"], False, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"steps": []}, "steps"),
+        ({"steps": ["a", ""]}, "steps"),
+        ({"steps": "a"}, "steps"),
+        ({"steps": [1]}, "steps"),
+        ({"response": "a"}, "steps"),
+        ({"finished": 1}, "finished"),
+        ({"n": 4}, "n"),
+        ({"prompt": ""}, "prompt"),
+        ({"rid": ""}, "rid"),
+    ],
+)
+def test_a_wrong_score_call_is_refused_by_name(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        ScoreCall.parse({**STEPS, **change})
+    assert caught.value.field == field
+
+
+@given(st.text(alphabet="ab\n", max_size=30))
+def test_steps_put_together_are_the_response(response: str) -> None:
+    steps = split_steps(response)
+    assert all(steps)
+    assert "".join(steps).replace("\n", "") == response.replace("\n", "")
+    assert all(step.endswith("\n\n") for step in steps[:-1])

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from ... import __version__
-from ...api.body import SearchCall, error_body, json_object
+from ...api.body import ScoreCall, SearchCall, error_body, json_object
 from ...errors import BadRequest, SearchFailed
 from ...search.algorithms import known, parameters_of
 from ...search.result import SearchResult
@@ -33,6 +33,21 @@ async def search(request: Request) -> Any:
             first = await anext(events)
             return StreamingResponse(_stream(first, events), media_type="text/event-stream")
         return reply((await result(events, request)).to_dict())
+    except (BadRequest, SearchFailed) as exc:
+        return error(exc)
+
+
+@router.post("/score", responses=schema.SCORE_REPLIES, openapi_extra=schema.SCORE_BODY)
+async def score(request: Request) -> Any:
+    """Score the steps of a given response.
+
+    The JSON body has one of `prompt`, `messages`, `text` and `input_ids`, and `steps` or
+    `response`, whose steps are separated by empty lines.
+    """
+    try:
+        call = ScoreCall.parse(json_object(await request.body()))
+        scores = await client().score(call.prompt, call.steps, finished=call.finished, rid=call.rid)
+        return reply({"steps": call.steps, "scores": scores})
     except (BadRequest, SearchFailed) as exc:
         return error(exc)
 

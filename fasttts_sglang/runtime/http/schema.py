@@ -1,11 +1,12 @@
 """The OpenAPI schema of our routes, generated from the dataclasses that do the checking."""
 
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from ...api.body import MAX_RID, PROMPTS
+from ...api.body import MAX_RID, MAX_STEPS, PROMPTS
 from ...fields import types
 from ...search.params import SearchParams
 from ...search.result import SearchResult
@@ -59,29 +60,47 @@ _MESSAGE: dict[str, Any] = {
     "required": ["role", "content"],
 }
 
-_BODY = options_model(
-    SearchParams,
-    prompt=(str, Field(None, min_length=1, description="The user's text.")),
-    messages=(
+_PROMPT: dict[str, Any] = {
+    "prompt": (str, Field(None, min_length=1, description="The user's text.")),
+    "messages": (
         list[dict[str, Any]],
         Field(None, min_length=1, description="A chat.", json_schema_extra={"items": _MESSAGE}),
     ),
-    text=(str, Field(None, min_length=1, description="Text to continue, without a template.")),
-    input_ids=(list[int], Field(None, min_length=1, description="Token ids, taken as they are.")),
-    rid=(str | None, Field(None, min_length=1, max_length=MAX_RID, description="The search's id.")),
+    "text": (str, Field(None, min_length=1, description="Text to continue, without a template.")),
+    "input_ids": (
+        list[int],
+        Field(None, min_length=1, description="Token ids, taken as they are."),
+    ),
+    "rid": (
+        str | None,
+        Field(None, min_length=1, max_length=MAX_RID, description="The request's id."),
+    ),
+}
+_SEARCH = options_model(
+    SearchParams,
+    **_PROMPT,
     stream=(bool | None, Field(False, description="Progress as server-sent events.")),
 ).model_json_schema()
+_STEPS = Field(None, min_length=1, max_length=MAX_STEPS, description="Texts, with separators.")
+_SCORE = create_model(
+    "ScoreBody",
+    __config__=ConfigDict(extra="forbid", strict=True),
+    **_PROMPT,
+    steps=(list[Annotated[str, Field(min_length=1)]], _STEPS),
+    response=(str, Field(None, min_length=1, description="Steps separated by empty lines.")),
+    finished=(bool | None, Field(True, description="Whether the last step ends the answer.")),
+).model_json_schema()
 
-SEARCH_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {**_BODY, "oneOf": [{"required": [name]} for name in PROMPTS]}
-            }
-        },
-    }
-}
+
+def _body(schema: dict[str, Any], *alternatives: Sequence[str]) -> dict[str, Any]:
+    """A required JSON body with exactly one field of each of `alternatives`."""
+    one = [{"oneOf": [{"required": [name]} for name in names]} for names in alternatives]
+    content = {"application/json": {"schema": {**schema, "allOf": one}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+SEARCH_BODY = _body(_SEARCH, PROMPTS)
+SCORE_BODY = _body(_SCORE, PROMPTS, ("steps", "response"))
 
 NO_KEY: dict[int | str, dict[str, Any]] = {401: {"description": "The API key is not the server's."}}
 
@@ -90,3 +109,13 @@ SEARCH_REPLIES: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "A field is wrong; `param` names it."},
     500: {"model": Problem, "description": "The search failed."},
 }
+
+
+class ScoreReply(BaseModel):
+    """Per step, how probable it is that all is right up to there."""
+
+    steps: list[str]
+    scores: list[float]
+
+
+SCORE_REPLIES = {**SEARCH_REPLIES, 200: {"model": ScoreReply}}

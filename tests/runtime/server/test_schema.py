@@ -30,7 +30,7 @@ def ours(url: str) -> Any:
 
 
 def test_the_schema_has_all_our_routes(ours: Any) -> None:
-    assert set(ours) == {f"/fasttts/{name}" for name in ("algorithms", "search", "status")}
+    assert set(ours) == {f"/fasttts/{name}" for name in ("algorithms", "score", "search", "status")}
     body = ours.raw_schema["paths"]["/fasttts/search"]["post"]["requestBody"]
     properties = body["content"]["application/json"]["schema"]["properties"]
     assert properties["n"] == {
@@ -50,14 +50,15 @@ def test_what_is_read_is_as_described(ours: Any, name: str) -> None:
     assert reply.status_code == 200
 
 
+@pytest.mark.parametrize("route", ["search", "score"])
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_generated_searches(ours: Any, mode: GenerationMode) -> None:
+def test_generated_requests(ours: Any, mode: GenerationMode, route: str) -> None:
     seen = set()
 
-    @given(ours["/fasttts/search"]["POST"].as_strategy(generation_mode=mode))
+    @given(ours[f"/fasttts/{route}"]["POST"].as_strategy(generation_mode=mode))
     @settings(max_examples=50)
     def check(case: Any) -> None:
-        if mode is GenerationMode.POSITIVE:
+        if mode is GenerationMode.POSITIVE and route == "search":
             case.body = cheap(case.body)
         reply = case.call()
         case.validate_response(reply, checks=CHECKS)
