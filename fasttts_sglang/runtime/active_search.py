@@ -255,7 +255,7 @@ class ActiveSearch:
         self.timing["total_s"] = self._seconds
         done = SearchDone(
             rid=self.rid,
-            stopped=self.stopped,
+            stopped=self.stopped if self.tree.stopped else None,
             candidates=[self._branches[node.path].to_dict() for node in candidates],
             usage=self.counts.to_dict(),
             timing=self.timing,

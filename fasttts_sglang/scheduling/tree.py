@@ -68,6 +68,7 @@ class SearchTree:
         root = Step((), None, requested=True, finish=Finish.STOP, node=Node())
         self._kept: dict[Path, Step] = {(): root}  # what the algorithm may still expand
         self.candidates: list[Node] | None = None  # set at the end
+        self.stopped = False  # the end came by `stop`
         self.best_answer: float | None = None  # best aggregated score of an answer kept so far
         self.num_rounds = 0
         self.num_children = 0
@@ -109,10 +110,11 @@ class SearchTree:
         answers = [self._aggregate(n.scores) for n in survivors if n.finish is Finish.EOS]
         if answers:
             self.best_answer = max(*answers, self.best_answer or answers[0])
-        if enough():
+        state = resume(self._search, survivors)
+        if enough() and isinstance(state, Round):
             self.stop(amid_round=False)
         else:
-            self._enter(resume(self._search, survivors))
+            self._enter(state)
         for step in decided.values():  # children not asked for are new if they are asked for later
             step.children = {i: child for i, child in step.children.items() if child.requested}
         return True
@@ -128,6 +130,7 @@ class SearchTree:
         if amid_round:
             leaves += [step for step in self._members if step.finish is Finish.EOS]
         nodes = {step.path: step.node for step in leaves if step.node is not None}
+        self.stopped = True
         self._search.close()
         self._enter(candidates(nodes.values(), self._aggregate))
 

@@ -1,6 +1,7 @@
 """Every family of reward models against transformers and the published read-out."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -23,7 +24,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, checkpoints.Pr
 def found(models: dict[str, checkpoints.Prm]) -> Found:
     folder = next(iter(models.values())).folder.parent
     command = [sys.executable, "-W", "ignore", "-m", "tests.runtime.prm.score_all", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    # an engine of ours in this process has told SGLang to import its own model's code only
+    env = {name: v for name, v in os.environ.items() if name != "SGLANG_DISABLED_MODEL_ARCHS"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
     marked = [line for line in done.stdout.splitlines() if line.startswith("SCORES ")]
     assert marked, done.stderr[-3000:]
     scores: Found = json.loads(marked[0].removeprefix("SCORES "))

@@ -209,7 +209,7 @@ def test_when_the_time_is_up_there_is_the_best_so_far(
         assert result.timing["total_s"] < seconds + 2
         assert (result.answer is None) <= (not any(c.answer for c in result.candidates))
     assert engine.search(PROBLEMS[0], replace(BEAM, time_budget_s=600)).stopped is None
-    engine._engine.loop.run_until_complete(asyncio.sleep(1.0))  # idle: the leak check runs
+    engine.wait(asyncio.sleep(1.0))  # idle: the leak check runs
     assert tree(engine.search(PROBLEMS[0], BEAM)) == tree(solved[0])
 
 

@@ -102,8 +102,7 @@ def test_random_searches_and_cancellations_leave_nothing_behind(engine: FastTTSE
         await asyncio.gather(*(gated() for _ in range(total)))
         await asyncio.sleep(1.5)  # idle: the leak check runs
 
-    loop = engine._engine.loop
-    loop.run_until_complete(everything(int(os.environ.get("FASTTTS_STRESS", "40"))))
+    engine.wait(everything(int(os.environ.get("FASTTTS_STRESS", "40"))))
     print(dict(counts))
     assert min(counts["done"], counts["cancelled"]) > 5
     assert tree(engine.search(PROBLEMS[2], WIDE)) == expected
