@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config import ENV
+from ...errors import ConfigError
 
 _SKIP = "SGLANG_DISABLED_MODEL_ARCHS"
 _PRELOAD = "fasttts_sglang.runtime.cpu.preload"
@@ -28,9 +29,12 @@ def skip_other_models(*model_paths: str | None) -> None:
 
     Args:
         model_paths: The generator, which must be known, and the verifier, if there is one.
+
+    Raises:
+        ConfigError: An engine started earlier by this process has ruled these models out.
     """
     wanted = _architectures(model_paths[0])
-    if not wanted or _SKIP in os.environ or "sglang.srt.models.registry" in sys.modules:
+    if not wanted:
         return
     wanted += [name for path in model_paths[1:] if path for name in _architectures(path)]
     found = find_spec("sglang")
@@ -38,8 +42,14 @@ def skip_other_models(*model_paths: str | None) -> None:
     modules = {path.stem: path for path in folder.glob("*.py") if path.stem != "__init__"}
     classes = re.compile(rf"^class ({'|'.join(map(re.escape, wanted))})\b", re.MULTILINE)
     needed = {name for name, path in modules.items() if classes.search(path.read_text())}
-    if needed:  # else the classes come from elsewhere, and every module is as good a guess
-        os.environ[_SKIP] = ",".join(sorted(modules.keys() - needed))
+    if lacking := needed & set(os.environ.get(_SKIP, "").split(",")):
+        raise ConfigError(
+            f"on a CPU, the first engine of a process decides which model code is imported: "
+            f"{', '.join(sorted(lacking))} was not; start this engine in a process of its own"
+        )
+    if not needed or _SKIP in os.environ or "sglang.srt.models.registry" in sys.modules:
+        return  # not needed: the classes come from elsewhere, every module is as good a guess
+    os.environ[_SKIP] = ",".join(sorted(modules.keys() - needed))
 
 
 def _architectures(model_path: str | None) -> list[str]:
