@@ -141,6 +141,8 @@ class SearchRunner:
                 self._live[search.rid] = search
                 self._guarded(search, self._begin)
             self._tell_positions()
+        for search in self._live.values():
+            search.count_slots()
         began, waited = time.perf_counter(), self.verifier_s
         running = self._move(running)
         while self._only_the_verifier_works(running):
@@ -167,8 +169,6 @@ class SearchRunner:
             self._go_on_scoring()
         if self.scores.busy:
             self.scores.step()
-        for search in self._live.values():
-            search.count_slots()
         due = [search for search in self._live.values() if search.scoring.due()]
         if due:
             self._score([s for s in self._live.values() if s in due or s.scoring.eager])
