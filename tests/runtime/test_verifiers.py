@@ -1,6 +1,7 @@
 """Whole searches with a verifier that reads text, and with one that is a Python function."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from fasttts_sglang.models import tiny_task
 from .prm import checkpoints
 from .prm.published import PUBLISHED
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_verifier"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.parametrize("family", ["qwen-math-prm", "thinkprm"])
@@ -21,7 +22,11 @@ def test_a_search_scores_texts_as_published(family: str, tmp_path: Path) -> None
     prm = checkpoints.make(family, tmp_path)
     command = [sys.executable, "-W", "ignore", "-m", "tests.runtime.prm.search"]
     done = subprocess.run(
-        [*command, str(tmp_path), family], capture_output=True, text=True, timeout=300
+        [*command, str(tmp_path), family],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES / "custom_algorithm")},
     )
     marked = [line for line in done.stdout.splitlines() if line.startswith("SEARCHED ")]
     assert marked, done.stderr[-3000:]
@@ -34,12 +39,16 @@ def test_a_search_scores_texts_as_published(family: str, tmp_path: Path) -> None
     assert "reads text; send prompt or messages" in found["ids"]
     if family == "qwen-math-prm":
         assert "tokens long for the verifier, which reads" in found["long"]
+    rounds, children, candidates = found["greedy"]
+    assert children == 4 * rounds and candidates == 1
     assert found["after"] == found["candidates"], "a search that ended left something behind"
 
 
 def test_the_example_of_a_function_finds_the_answers() -> None:
     command = [sys.executable, "-W", "ignore", "arithmetic.py"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=EXAMPLE)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, cwd=EXAMPLES / "custom_verifier"
+    )
     lines = [line for line in done.stdout.splitlines() if " (it is " in line]
     assert len(lines) == 8, done.stderr[-3000:]
     right = sum(f"= {line.split('(it is ')[1].rstrip(')')} (" in line for line in lines)

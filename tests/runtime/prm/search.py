@@ -27,6 +27,7 @@ def main(checkpoint: str, family: str) -> None:
         prm_family=family,
         verifier_tokens=tokens,
         verdict_tokens=VERDICT_TOKENS,
+        algorithms=("greedy=fasttts_greedy:greedy",),  # of examples/custom_algorithm
     )
     with FastTTSEngine(str(TINY / "generator"), config=config) as engine:
 
@@ -46,6 +47,8 @@ def main(checkpoint: str, family: str) -> None:
         for seconds in (0.1, 0.3, 0.6):  # end while the verifier is at work
             engine.search(PROBLEM, PARAMS.replace(time_budget_s=seconds, seed=int(seconds * 10)))
         engine.wait(asyncio.sleep(1.0))  # idle: the leak check runs
+        greedy = engine.search(PROBLEM, PARAMS.replace(algorithm="greedy", n=4))
+        report["greedy"] = [greedy.usage.rounds, greedy.usage.children, len(greedy.candidates)]
         engine.flush_cache()
         report["after"] = search(PARAMS)
     print("SEARCHED " + json.dumps(report))
