@@ -19,7 +19,7 @@ from ..config import FastTTSConfig
 from ..errors import BadRequest, FastTTSError, SearchFailed
 from ..scheduling.tree import SearchTree
 from ..search.aggregate import AGGREGATIONS
-from ..search.algorithms import make
+from ..search.algorithms import SAMPLING, make
 from ..search.params import SearchParams, Speculation
 from ..search.replay import Replay, ReplaySpec
 from .active_search import ActiveSearch
@@ -201,7 +201,7 @@ class SearchRunner:
             )
         replay = None
         if self._config.replay:
-            if params.algorithm in ("best_of_n", "self_consistency"):
+            if params.algorithm in SAMPLING:
                 raise BadRequest(
                     "algorithm", f"{params.algorithm} has no steps that could be replayed"
                 )

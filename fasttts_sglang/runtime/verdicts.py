@@ -104,8 +104,7 @@ class GenerativeVerifier(VerifierRunner):
     def step(self) -> None:
         """One more token of every verdict of the group; a new group if there is none.
 
-        Raises:
-            SearchFailed: A verdict does not fit into the verifier's KV cache; its job has `error`.
+        What fails, or does not fit into the verifier's KV cache, leaves an `error` in its jobs.
         """
         try:
             with self.worker.own_config():
@@ -113,7 +112,7 @@ class GenerativeVerifier(VerifierRunner):
         except Exception as exc:
             lost = self._group or list(self._waiting)[:1]
             for verdict in lost:
-                del self._by_key[verdict.key]
+                self._by_key.pop(verdict.key, None)  # it may have been taken already
                 for job, _ in verdict.wanted:
                     job.error = f"the verifier failed: {exc}"
             self._waiting = deque(verdict for verdict in self._waiting if verdict not in lost)
@@ -189,7 +188,7 @@ class GenerativeVerifier(VerifierRunner):
         """Read what is ready, choose the next token of the others."""
         likely = logits.argmax(-1).tolist()
         first = logits[:, self._labels].float().softmax(-1)[:, 0].tolist()
-        done, going, tokens = [], [], []
+        done, tokens = [], []
         for index, verdict in enumerate(self._group):
             if verdict.ready:
                 self._take(verdict, first[index])
@@ -198,7 +197,6 @@ class GenerativeVerifier(VerifierRunner):
             token = self._next(verdict, likely[index])
             verdict.written.append(token)
             verdict.req.output_ids.append(token)  # type: ignore[union-attr]
-            going.append(index)
             tokens.append(token)
         self._end(done)
         if self._batch is not None:

@@ -9,6 +9,7 @@ from .. import fields as declared
 from ..errors import BadRequest
 from ..fields import option
 from .aggregate import AGGREGATIONS
+from .algorithms import BRANCHING, SAMPLING, known
 from .answers import GROUPINGS, SELECTIONS
 from .extraction import EXTRACTORS
 
@@ -93,8 +94,6 @@ class SearchParams:
     )
 
     def __post_init__(self) -> None:
-        from .algorithms import BRANCHING, known  # the algorithms take SearchParams
-
         hints = declared.types(type(self))
         for entry in fields(self):
             if text := declared.problem(entry, hints[entry.name], getattr(self, entry.name)):
@@ -112,8 +111,7 @@ class SearchParams:
     @property
     def verifier_free(self) -> bool:
         """Whether the search can do without scores."""
-        samples = self.algorithm in ("best_of_n", "self_consistency")
-        return samples and self.chosen_by == "majority"
+        return self.algorithm in SAMPLING and self.chosen_by == "majority"
 
     @property
     def chosen_by(self) -> str:

@@ -55,14 +55,14 @@ async def score(request: Request) -> Any:
 @router.get("/status")
 async def status() -> dict[str, Any]:
     """Version and configuration of this server, and the searches in flight."""
-    return {"version": __version__, "algorithms": sorted(known()), **client().status()}
+    return {"version": __version__, "algorithms": known(), **client().status()}
 
 
 @router.get("/algorithms")
 async def algorithms() -> dict[str, Any]:
     """The algorithms, the parameters that each reads, and a schema of all parameters."""
     return {
-        "algorithms": {name: {"parameters": parameters_of(name)} for name in sorted(known())},
+        "algorithms": {name: {"parameters": parameters_of(name)} for name in known()},
         "parameters": schema.PARAMETERS["properties"],
     }
 
