@@ -10,9 +10,10 @@ from ..verifier.function import load
 from ..verifier.score_cache import ScoreCache
 from .reading import Reading, ScoreJob
 from .rendering import SharedTokens
+from .verifier import Immediate
 
 
-class FunctionVerifier:
+class FunctionVerifier(Immediate):
     """Calls the function for every step that has no score yet.
 
     It runs in the scheduler process between two decode steps, which wait for it.
@@ -50,17 +51,6 @@ class FunctionVerifier:
                     score = self._call(job.reading, number)
                     self._cache.put(key, score)
                 job.scores.append(score)
-
-    @property
-    def busy(self) -> bool:
-        """Jobs are done at once."""
-        return False
-
-    def step(self) -> None:
-        """Nothing is begun."""
-
-    def drop(self, jobs: Sequence[ScoreJob]) -> None:
-        """Nothing is begun."""
 
     def flush(self) -> None:
         """There is no KV; scores stay valid."""

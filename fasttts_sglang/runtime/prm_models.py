@@ -23,8 +23,8 @@ from ..errors import ConfigError
 _OURS = "FastTTS"  # before an architecture's name: the class that reads it as a reward model
 
 
-class _PerPosition(nn.Module):
-    """The forward of every reward model here; `scores` maps hidden states to values."""
+class _Read:
+    """The forward of every model here: `scores` of the hidden states that `where` picks."""
 
     model: nn.Module
 
@@ -37,16 +37,20 @@ class _PerPosition(nn.Module):
         input_embeds: torch.Tensor | None = None,
         get_embedding: bool = True,
     ) -> EmbeddingPoolerOutput:
-        """Probability that the reasoning is right so far: [num new tokens] float32 in [0, 1]."""
+        """What `scores` returns, in the batch's order."""
         hidden = self.model(input_ids, positions, forward_batch, input_embeds)
-        return EmbeddingPoolerOutput(embeddings=self.scores(hidden))
+        return EmbeddingPoolerOutput(embeddings=self.scores(self.where(hidden, forward_batch)))
+
+    def where(self, hidden: torch.Tensor, forward_batch: ForwardBatch) -> torch.Tensor:
+        """All positions."""
+        return hidden
 
     def scores(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[n, hidden_size] to [n] float32."""
+        """Probability that the reasoning is right so far: [n, hidden_size] to [n] float32."""
         raise NotImplementedError
 
 
-class _Qwen2Prm(_PerPosition):
+class _Qwen2Prm(_Read, nn.Module):
     """Qwen2 and a head instead of a vocabulary."""
 
     head = "score."  # what the names of its weights begin with
@@ -115,7 +119,7 @@ OWN = {
 }
 
 
-class _OutcomeScores:
+class _OutcomeScores(_Read):
     """Mixed into SGLang's classes for sequence classification, which have the `score` head."""
 
     score: nn.Module
@@ -126,7 +130,7 @@ class _OutcomeScores:
         return logits.softmax(-1)[..., 1] if logits.shape[-1] == 2 else logits[..., 0].sigmoid()
 
 
-class _LabelScores:
+class _LabelScores(_Read):
     """Mixed into SGLang's language models: how likely one of two tokens is the next."""
 
     lm_head: nn.Module
@@ -138,26 +142,20 @@ class _LabelScores:
         return logits.float().softmax(-1)[..., 0]
 
 
-class _NextToken:
+class _NextToken(_Read):
     """Mixed into SGLang's language models that write verdicts: logits of each row's last token."""
 
-    model: nn.Module
     lm_head: nn.Module
 
-    @torch.no_grad()
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        positions: torch.Tensor,
-        forward_batch: ForwardBatch,
-        input_embeds: torch.Tensor | None = None,
-        get_embedding: bool = True,
-    ) -> EmbeddingPoolerOutput:
-        """[num rows, vocab_size]."""
-        hidden = self.model(input_ids, positions, forward_batch, input_embeds)
-        if not forward_batch.forward_mode.is_decode():
-            hidden = hidden[forward_batch.extend_seq_lens.cumsum(0) - 1]
-        return EmbeddingPoolerOutput(embeddings=hidden @ self.lm_head.weight.T)
+    def where(self, hidden: torch.Tensor, forward_batch: ForwardBatch) -> torch.Tensor:
+        """The last position of each row."""
+        if forward_batch.forward_mode.is_decode():
+            return hidden
+        return hidden[forward_batch.extend_seq_lens.cumsum(0) - 1]
+
+    def scores(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[n, hidden_size] to [n, vocab_size]."""
+        return hidden @ self.lm_head.weight.T
 
 
 def register(architecture: str, *, generative: bool = False) -> str:
@@ -184,6 +182,7 @@ def _derived(architecture: str, name: str, generative: bool) -> type[nn.Module]:
         module, _, attribute = stock.rpartition(".")
         stock = getattr(import_module(module), attribute)
     if generative:
-        return type(name, (_NextToken, stock), {})
-    mixin = _LabelScores if architecture.endswith("ForCausalLM") else _OutcomeScores
-    return type(name, (mixin, stock), {"forward": _PerPosition.forward})
+        mixin: type[_Read] = _NextToken
+    else:
+        mixin = _LabelScores if architecture.endswith("ForCausalLM") else _OutcomeScores
+    return type(name, (mixin, stock), {})

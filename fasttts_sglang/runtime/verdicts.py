@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from sglang.srt.managers.overlap_utils import resolve_forward_inputs
 from sglang.srt.managers.schedule_batch import Req, ScheduleBatch
-from sglang.srt.sampling.sampling_params import SamplingParams
-from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 
 from ..errors import SearchFailed
 from ..verifier.score_cache import ScoreCache
@@ -137,7 +134,7 @@ class GenerativeVerifier(VerifierRunner):
                 break
             room -= need
             tokens += len(verdict.ids)
-            verdict.req = self._request(verdict)
+            verdict.req = self._admitted(verdict)
             self._group.append(self._waiting.popleft())
             reqs.append(verdict.req)
         if not reqs:
@@ -145,27 +142,11 @@ class GenerativeVerifier(VerifierRunner):
                 f"{len(self._waiting[0].ids)} tokens and a verdict of up to {self._limit} do not"
                 f" fit into its KV cache of {self._runner.max_total_num_tokens} tokens"
             )
-        self._batch = ScheduleBatch.init_new(
-            reqs,
-            self._runner.req_to_token_pool,
-            self._allocator,
-            self.tree,
-            self._runner.model_config,
-            False,
-            SpeculativeAlgorithm.from_string(None),
-        )
-        self._batch.prepare_for_extend()
-        resolve_forward_inputs(self._batch, self._future_map)
-        return self._forward()
+        self._batch = self._prefill(reqs)
+        return self._forward(self._batch)
 
-    def _request(self, verdict: _Verdict) -> Req:
-        self._count += 1
-        req = Req(
-            f"fasttts-verdict-{self._count}", "", verdict.ids, SamplingParams(max_new_tokens=0)
-        )
-        req.init_next_round_input(None)
-        self._match(req, len(verdict.ids) - 1)
-        self.tree.inc_lock_ref(req.last_node)
+    def _admitted(self, verdict: _Verdict) -> Req:
+        req = self._request(verdict.ids, len(verdict.ids) - 1)
         req.set_extend_range(len(req.prefix_indices), len(verdict.ids))
         first, _ = verdict.wanted[0]
         first.computed += len(verdict.ids) - len(req.prefix_indices)
@@ -177,15 +158,14 @@ class GenerativeVerifier(VerifierRunner):
         self._batch.prepare_for_decode()
         for verdict in self._group:
             verdict.wanted[0][0].computed += 1
-        return self._forward()
-
-    def _forward(self) -> torch.Tensor:
-        """[group] rows of logits over the vocabulary."""
-        output, _ = self.worker.forward_batch_embedding(self._batch)
-        return output.embeddings
+        return self._forward(self._batch)
 
     def _write(self, logits: torch.Tensor) -> None:
-        """Read what is ready, choose the next token of the others."""
+        """Read what is ready, choose the next token of the others.
+
+        Args:
+            logits: [group, vocab_size].
+        """
         likely = logits.argmax(-1).tolist()
         first = logits[:, self._labels].float().softmax(-1)[:, 0].tolist()
         done, tokens = [], []

@@ -42,3 +42,18 @@ class Verifier(Protocol):
 
     def leak(self) -> str | None:
         """What is missing of its memory while nothing runs, or None."""
+
+
+class Immediate:
+    """A verifier whose `score` does its jobs at once."""
+
+    @property
+    def busy(self) -> bool:
+        """Jobs are done at once."""
+        return False
+
+    def step(self) -> None:
+        """Nothing is begun."""
+
+    def drop(self, jobs: Sequence[ScoreJob]) -> None:
+        """Nothing is begun."""

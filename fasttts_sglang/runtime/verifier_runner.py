@@ -16,10 +16,11 @@ from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 from ..errors import BadRequest, SearchFailed
 from ..verifier.score_cache import ScoreCache
 from .reading import ScoreJob
+from .verifier import Immediate
 from .verifier_worker import MAX_ROWS, VerifierWorker
 
 
-class VerifierRunner:
+class VerifierRunner(Immediate):
     """Runs the verifier in small prefill batches on its own KV pool and radix cache."""
 
     def __init__(
@@ -83,17 +84,6 @@ class VerifierRunner:
         self._compute(todo)
         self._compute([job for job in twins if not _copy(first[job.keys[-1]], job)])
 
-    @property
-    def busy(self) -> bool:
-        """Jobs are done at once."""
-        return False
-
-    def step(self) -> None:
-        """Nothing is begun."""
-
-    def drop(self, jobs: Sequence[ScoreJob]) -> None:
-        """Nothing is begun."""
-
     def _compute(self, todo: Sequence[ScoreJob]) -> None:
         if not todo:
             return
@@ -142,38 +132,49 @@ class VerifierRunner:
         reqs: list[Req] = []
         try:
             self._admit(jobs, reqs)
-            batch = ScheduleBatch.init_new(
-                reqs,
-                self._runner.req_to_token_pool,
-                self._allocator,
-                self.tree,
-                self._runner.model_config,
-                False,
-                SpeculativeAlgorithm.from_string(None),
-            )
-            batch.prepare_for_extend()
-            resolve_forward_inputs(batch, self._future_map)
-            output, _ = self.worker.forward_batch_embedding(batch)
-            self._read(jobs[: len(reqs)], reqs, output.embeddings)
+            values = self._forward(self._prefill(reqs))
+            self._read(jobs[: len(reqs)], reqs, values)
         except BaseException:
             self._release(reqs, keep=False)
             raise
         self._release(reqs, keep=True)
         return len(reqs)
 
+    def _prefill(self, reqs: list[Req]) -> ScheduleBatch:
+        """A batch that computes what `reqs` have not cached."""
+        batch = ScheduleBatch.init_new(
+            reqs,
+            self._runner.req_to_token_pool,
+            self._allocator,
+            self.tree,
+            self._runner.model_config,
+            False,
+            SpeculativeAlgorithm.from_string(None),
+        )
+        batch.prepare_for_extend()
+        resolve_forward_inputs(batch, self._future_map)
+        return batch
+
+    def _forward(self, batch: ScheduleBatch) -> torch.Tensor:
+        """What the verifier's head makes of the batch."""
+        output, _ = self.worker.forward_batch_embedding(batch)
+        return output.embeddings
+
+    def _request(self, token_ids: Any, limit: int) -> Req:
+        """A locked request that reuses cached KV up to `limit`."""
+        self._count += 1
+        req = Req(
+            f"fasttts-verifier-{self._count}", "", token_ids, SamplingParams(max_new_tokens=0)
+        )
+        req.init_next_round_input(None)
+        self._match(req, limit)
+        self.tree.inc_lock_ref(req.last_node)
+        return req
+
     def _admit(self, jobs: Sequence[ScoreJob], reqs: list[Req]) -> None:
         num_tokens = 0
         for job in jobs[:MAX_ROWS]:
-            self._count += 1
-            req = Req(
-                f"fasttts-verifier-{self._count}",
-                "",
-                job.token_ids,
-                SamplingParams(max_new_tokens=0),
-            )
-            req.init_next_round_input(None)
-            self._match(req, job.first_unknown - 1)
-            self.tree.inc_lock_ref(req.last_node)
+            req = self._request(job.token_ids, job.first_unknown - 1)
             extend = len(job.token_ids) - len(req.prefix_indices)
             room = self._allocator.available_size() + self.tree.evictable_size()
             fits = num_tokens + extend <= room

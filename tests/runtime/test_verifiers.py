@@ -11,6 +11,7 @@ import pytest
 from fasttts_sglang.models import tiny_task
 
 from .prm import checkpoints
+from .prm.letters import Letters
 from .prm.published import PUBLISHED
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -60,11 +61,6 @@ def test_a_function_that_misbehaves_ends_the_search_with_its_name() -> None:
     from fasttts_sglang.runtime.function_verifier import FunctionVerifier
     from fasttts_sglang.runtime.reading import Reading, ScoreJob
     from fasttts_sglang.verifier.score_cache import ScoreCache
-
-    class Letters:
-        @staticmethod
-        def decode(ids: list[int], **_: object) -> str:
-            return "".join(map(chr, ids))
 
     reading = Reading.of([ord("?")], tiny_task.problems(1, 1)[0])
     reading.add([ord("1")])

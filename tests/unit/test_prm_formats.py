@@ -9,14 +9,7 @@ from fasttts_sglang.errors import ConfigError
 from fasttts_sglang.runtime.rendering import TextRenderer
 from fasttts_sglang.verifier.families import FAMILIES
 from tests.runtime.prm import tokenizers
-
-
-class Letters:
-    """Stands for a generator's tokenizer: one token per character."""
-
-    @staticmethod
-    def decode(ids: list[int], **_: object) -> str:
-        return "".join(map(chr, ids))
+from tests.runtime.prm.letters import Letters
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from fasttts_sglang.config import ENV, FastTTSConfig
 from fasttts_sglang.engine import TINY
 from fasttts_sglang.runtime import cpu
 
+from .letters import Letters
 from .published import VERDICT_TOKENS
 
 PROBLEM = "Natalia sold clips to 48 of her friends. How many is half of that?"
@@ -25,14 +26,6 @@ STEPS = (
     ("Step 1: She sold 48 / 2 = 24.", "She sold -3 + 5."),
     ("Half of it is 24.",),
 )
-
-
-class Letters:
-    """Stands for a generator's tokenizer: one token per character."""
-
-    @staticmethod
-    def decode(ids: Sequence[int], **_: Any) -> str:
-        return "".join(map(chr, ids))
 
 
 def scheduler() -> Any:
