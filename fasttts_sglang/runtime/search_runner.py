@@ -226,7 +226,8 @@ class SearchRunner:
         )
         mode = Speculation(params.speculation or self._config.speculation)
         tree = SearchTree(make(params), AGGREGATIONS[params.aggregation], mode)
-        rules = StepRules(params, budget, steps, replay)
+        vocab_size = scheduler.model_config.vocab_size
+        rules = StepRules(params, budget, steps, replay, vocab_size)
         counts = Counts(len(message.prompt_ids))
         scoring = Scoring(tree, renderer, problem, longest, replay, counts)
         return ActiveSearch(self, message, params, tree, rules, scoring, counts)
