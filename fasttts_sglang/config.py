@@ -65,6 +65,9 @@ class FastTTSConfig:
         "What idle slots decode ahead where a search does not say: off, paper, full.",
         choices=SPECULATION,
     )
+    decode_burst: int = option(
+        4, "Decode steps of a batch of searches between two looks of the scheduler.", ge=1, le=64
+    )
     algorithms: tuple[str, ...] = option(
         (), "Search algorithms of your own, each as name=module:function.", ge=0, le=64
     )

@@ -1,12 +1,13 @@
 """Every SGLang internal we touch, in one table per process role."""
 
+import gc
 import logging
 import os
 from collections.abc import Callable
 from typing import Any
 
 from ..config import ENV, FastTTSConfig
-from . import decode_results, seeded_sampling
+from . import burst, decode_results, seeded_sampling
 from .hook import Hook, HookType
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,16 @@ def build_runner(_none: None, scheduler: Any) -> None:
             (ScoreMessage, scheduler.fasttts.scores.admit),
         ]
     )
+
+
+def freeze_garbage(scheduler: Any) -> None:
+    """BEFORE Scheduler.run_event_loop: what there is now stays, so no collection looks at it.
+
+    SGLang and torch are a million objects, and a search makes many: a full collection in the midst
+    of one took 0.9 s.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def step(
@@ -177,6 +188,13 @@ SCHEDULER_HOOKS = (
         "receive search messages",
     ),
     Hook(
+        f"{SCHEDULER}.run_event_loop",
+        ("self",),
+        HookType.BEFORE,
+        freeze_garbage,
+        "no garbage collection goes over what was there before",
+    ),
+    Hook(
         f"{SCHEDULER}.get_next_batch_to_run",
         ("self", "running_batch", "last_batch"),
         HookType.BEFORE,
@@ -191,12 +209,47 @@ SCHEDULER_HOOKS = (
         "step boundaries; a row goes on as child 0 instead of finishing",
     ),
     Hook(
+        f"{SCHEDULER}.update_running_batch",
+        ("self", "batch"),
+        HookType.AFTER,
+        burst.plan,
+        "KV slots for several steps of a batch of rows",
+    ),
+    Hook(
+        f"{SCHEDULER}.run_batch",
+        ("self", "batch"),
+        HookType.AFTER,
+        burst.advance,
+        "the batch is behind all steps that were launched",
+    ),
+    Hook(
+        "sglang.srt.managers.tp_worker.TpModelWorker.forward_batch_generation",
+        ("self", "batch", "forward_batch"),
+        HookType.AROUND,
+        burst.launch,
+        "launch several steps one behind the other",
+    ),
+    Hook(
+        "sglang.srt.managers.utils.GenerationBatchResult.copy_to_cpu",
+        ("self",),
+        HookType.BEFORE,
+        burst.copy_tokens,
+        "their tokens come along",
+    ),
+    Hook(
         f"{COMPONENTS}.batch_result_processor.SchedulerBatchResultProcessor"
         ".process_batch_result_decode",
         ("self", "batch", "result"),
         HookType.AROUND,
         decode_results.take_tokens,
         "rows cost little per token",
+    ),
+    Hook(
+        "sglang.srt.mem_cache.common.release_kv_cache",
+        ("req", "tree_cache"),
+        HookType.BEFORE,
+        decode_results.trim,
+        "a row may hold KV slots behind its last token",
     ),
     Hook(
         f"{SCHEDULER}.abort_request",

@@ -23,6 +23,7 @@ FLAGS = [
     "--fasttts-max-width",
     "--fasttts-score-cache-entries",
     "--fasttts-speculation",
+    "--fasttts-decode-burst",
     "--fasttts-algorithms",
     "--fasttts-default-search",
     "--fasttts-replay",
