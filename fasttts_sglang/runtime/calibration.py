@@ -15,10 +15,9 @@ from ..memory.machines import CPU, Machine
 
 logger = logging.getLogger(__name__)
 
-# What forwards attain of what the two measurements below do. With an H200's usual figures for
-# these (4.1 TB/s, 720 TFLOP/s) this gives its entry in memory.machines, which was fitted to SGLang.
+# What a decode step attains of a copy's bandwidth. With an H200's usual figure for a copy, 4.1 TB/s,
+# this gives its entry in memory.machines, which was fitted to SGLang.
 BANDWIDTH_OF_COPY = 0.93
-RATE_OF_MATMUL = 0.55
 _REPEATS = 5
 
 
@@ -59,7 +58,7 @@ def measure(device: torch.device, name: str, *, size: int = 4096, copied: int = 
     return Machine(
         name,
         bandwidth=2 * copied / _copy_seconds(device, copied) * BANDWIDTH_OF_COPY,
-        rate=2 * size**3 / _matmul_seconds(device, size) * RATE_OF_MATMUL,
+        rate=2 * size**3 / _matmul_seconds(device, size),
     )
 
 
