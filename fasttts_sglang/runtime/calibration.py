@@ -15,8 +15,8 @@ from ..memory.machines import CPU, Machine
 
 logger = logging.getLogger(__name__)
 
-# What a decode step attains of a copy's bandwidth. With an H200's usual figure for a copy, 4.1 TB/s,
-# this gives its entry in memory.machines, which was fitted to SGLang.
+# What a decode step attains of a copy's bandwidth. With an H200's usual 4.1 TB/s for a copy this
+# gives its entry in memory.machines, which was fitted to SGLang.
 BANDWIDTH_OF_COPY = 0.93
 _REPEATS = 5
 
