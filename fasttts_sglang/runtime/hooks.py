@@ -55,7 +55,7 @@ def build_runner(_none: None, scheduler: Any) -> None:
     elif config.verifier_function:
         verifier = FunctionVerifier(config.verifier_function, scheduler.tokenizer, cache)
     scheduler.fasttts = SearchRunner(scheduler, config, verifier)
-    scheduler.fasttts_memory = KVMemory(scheduler, config.kv_split, verifier)
+    scheduler.fasttts_memory = KVMemory(scheduler, config, verifier)
     args = scheduler.server_args
     publishes = args.enable_metrics and scheduler.ps.attn_tp_rank == 0
     scheduler.fasttts_metrics = SchedulerMetrics(args.served_model_name) if publishes else None

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..config import FastTTSConfig
 from ..memory.planner import Plan
 from .messages import MemoryDone, MemoryMessage
 from .verifier import Verifier
@@ -11,13 +12,12 @@ class KVMemory:
     """Looks at both pools. One per scheduler.
 
     Args:
-        split: `--fasttts-kv-split`, as given.
         verifier: Whose pool is looked at; None or a function has none.
     """
 
-    def __init__(self, scheduler: Any, split: str, verifier: Verifier | None) -> None:
+    def __init__(self, scheduler: Any, config: FastTTSConfig, verifier: Verifier | None) -> None:
         self._scheduler = scheduler
-        self._split = split
+        self._config = config
         self._verifier = verifier
 
     @property
@@ -38,10 +38,11 @@ class KVMemory:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON object."""
-        plan = self.plan
+        """A JSON object; `split` is the flag's, null where it decides nothing."""
+        plan, config = self.plan, self._config
+        splits = config.verifier_path and config.verifier_tokens is None
         return {
-            "split": self._split,
+            "split": config.kv_split if splits else None,
             "plan": None if plan is None else plan.to_dict(),
             "pools": self.pools(),
         }

@@ -42,10 +42,20 @@ POOL = {"used": 1, "cached": 2, "free": 3}
 )
 def test_what_has_a_pool_is_told(verifier: Any, pools: dict[str, Any]) -> None:
     made = scheduler()
-    KVMemory(made, "auto", verifier).admit(MemoryMessage(rid="r"))
+    KVMemory(made, FastTTSConfig(), verifier).admit(MemoryMessage(rid="r"))
     (reply,) = made.sent
     assert reply.rid == "r"
-    assert reply.memory == {"split": "auto", "plan": None, "pools": pools}
+    assert reply.memory == {"split": None, "plan": None, "pools": pools}
+
+
+def test_the_split_is_told_where_it_decides() -> None:
+    def told(**config: Any) -> Any:
+        return KVMemory(scheduler(), FastTTSConfig(**config), None).to_dict()["split"]
+
+    assert told(verifier_path="prm", kv_split="0.4") == "0.4"
+    assert told(verifier_path="prm") == "auto"
+    assert told(verifier_path="prm", verifier_tokens=99) is None
+    assert told() is None
 
 
 def ask(answer: Callable[[SearchClient, MemoryMessage], None]) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """The planner: against measurements, a simulation, a brute-force sweep, and in its invariants."""
 
+import json
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fasttts_sglang.engine import TINY
 from fasttts_sglang.errors import BadRequest, InsufficientMemory
 from fasttts_sglang.memory.machines import MACHINES, Machine
 from fasttts_sglang.memory.planner import MIB, Planner, choose_split
@@ -50,6 +52,17 @@ def test_a_decode_step_takes_what_it_took(rows: int, measured_s: float) -> None:
     """Equal steps and one round of n rows: all decode all the time, at 264 tokens on average."""
     work = Workload(n=rows, prompt_tokens=200, step_tokens=128, step_sigma=0, path_tokens=128)
     step_s = generator_seconds(SMALL, H200, work, AMPLE)[0] / 128
+    assert step_s == pytest.approx(measured_s, rel=0.1)
+
+
+@pytest.mark.parametrize(("rows", "measured_s"), [(8, 8.2e-3), (32, 16.4e-3), (64, 26.2e-3)])
+def test_a_decode_step_of_the_tiny_generator_takes_what_it_took(
+    rows: int, measured_s: float
+) -> None:
+    config = json.loads((TINY / "generator" / "config.json").read_text())
+    tiny = ModelShape.from_config(config, dtype="float32")
+    work = Workload(n=rows, prompt_tokens=200, step_tokens=64, step_sigma=0, path_tokens=64)
+    step_s = generator_seconds(tiny, MACHINES["cpu"], work, AMPLE)[0] / 64
     assert step_s == pytest.approx(measured_s, rel=0.1)
 
 
