@@ -48,6 +48,7 @@ GPU = Setting(
         "verifier_args": {"mem_fraction_static": 0.4},
     },
     our_args={**GPU_ARGS, "max_total_tokens": 600_000},
+    config={"kv_split": "0.3"},  # the stock engines have their memory on the same card
 )
 
 

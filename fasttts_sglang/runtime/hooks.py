@@ -36,7 +36,8 @@ def build_runner(_none: None, scheduler: Any) -> None:
 
     from ..verifier.score_cache import ScoreCache
     from .function_verifier import FunctionVerifier
-    from .messages import ScoreMessage, SearchMessage, StopSearch
+    from .kv_memory import KVMemory
+    from .messages import MemoryMessage, ScoreMessage, SearchMessage, StopSearch
     from .metrics import SchedulerMetrics
     from .search_runner import SearchRunner
     from .verdicts import GenerativeVerifier
@@ -55,6 +56,7 @@ def build_runner(_none: None, scheduler: Any) -> None:
     elif config.verifier_function:
         verifier = FunctionVerifier(config.verifier_function, scheduler.tokenizer, cache)
     scheduler.fasttts = SearchRunner(scheduler, config, verifier)
+    scheduler.fasttts_memory = KVMemory(scheduler, config, verifier)
     args = scheduler.server_args
     publishes = args.enable_metrics and scheduler.ps.attn_tp_rank == 0
     scheduler.fasttts_metrics = SchedulerMetrics(args.served_model_name) if publishes else None
@@ -63,6 +65,7 @@ def build_runner(_none: None, scheduler: Any) -> None:
             (SearchMessage, scheduler.fasttts.admit),
             (StopSearch, scheduler.fasttts.stop),
             (ScoreMessage, scheduler.fasttts.scores.admit),
+            (MemoryMessage, scheduler.fasttts_memory.admit),
         ]
     )
 
@@ -83,7 +86,7 @@ def step(
     """BEFORE Scheduler.get_next_batch_to_run: what has completed is scored, new rows join."""
     running = scheduler.fasttts.step(running_batch)
     if scheduler.fasttts_metrics is not None:
-        scheduler.fasttts_metrics.observe(scheduler.fasttts)
+        scheduler.fasttts_metrics.observe(scheduler.fasttts, scheduler.fasttts_memory)
     return (scheduler,), {"running_batch": running, "last_batch": last_batch}
 
 
@@ -147,7 +150,7 @@ def route_replies(_none: None, manager: Any) -> None:
     from sglang.utils import TypeBasedDispatcher
 
     from .client import SearchClient
-    from .messages import ScoreDone, SearchDone, SearchProgress
+    from .messages import MemoryDone, ScoreDone, SearchDone, SearchProgress
     from .metrics import SearchMetrics
 
     metrics = SearchMetrics(manager.served_model_name) if manager.enable_metrics else None
@@ -157,6 +160,7 @@ def route_replies(_none: None, manager: Any) -> None:
             (SearchDone, manager.fasttts.on_done),
             (SearchProgress, manager.fasttts.on_progress),
             (ScoreDone, manager.fasttts.on_scores),
+            (MemoryDone, manager.fasttts.on_memory),
         ]
     )
 

@@ -117,6 +117,18 @@ def test_ordinary_routes_still_work(url: str) -> None:
     assert reply.json()["choices"][0]["message"]["content"]
 
 
+def test_the_status_tells_plan_and_occupancy_of_both_pools(url: str) -> None:
+    search(url, **SEARCH)
+    status = requests.get(f"{url}/fasttts/status", headers=KEY, timeout=10).json()
+    memory = status["memory"]
+    assert (memory["split"], status["config"]["kv_split"]) == ("auto", "auto")
+    for name in ("generator", "verifier"):
+        pool = memory["pools"][name]
+        assert set(pool) == {"used", "cached", "free"}
+        assert sum(pool.values()) == memory["plan"][name]["kv_tokens"]
+        assert pool["cached"] > 0
+
+
 def test_the_algorithms_are_listed_with_their_parameters(url: str) -> None:
     reply = requests.get(f"{url}/fasttts/algorithms", headers=KEY, timeout=10).json()
     assert set(reply["algorithms"]) == set(known())
