@@ -1,0 +1,124 @@
+"""Which columns a report has, and which of them can share one boot of the engines. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from fasttts_sglang.config import FastTTSConfig
+
+from .measures import STOCK, Measures
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One system as it is measured."""
+
+    name: str
+    params: Mapping[str, Any] | None = None  # SearchParams changes of ours; None: the baseline
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What runs in one process: at most one stock pair and one engine of ours, in turn."""
+
+    columns: tuple[Column, ...]
+    share: float | None = None  # of the KV budget, for the stock verifier
+    config: Mapping[str, Any] = field(default_factory=dict)  # FastTTSConfig changes of ours
+
+    @property
+    def has_stock(self) -> bool:
+        return any(column.params is None for column in self.columns)
+
+    @property
+    def has_ours(self) -> bool:
+        return any(column.params is not None for column in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One step of the ablation; what earlier steps switched on stays on."""
+
+    name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+SWITCHES = (
+    Switch("everything off", {"prefix_order": False}, {"speculation": "off"}),
+    Switch("+ prefix order", {"prefix_order": True}),
+    Switch("+ split auto", {"kv_split": "auto"}),
+    Switch("+ speculation paper", params={"speculation": "paper"}),
+    Switch("+ speculation full", params={"speculation": "full"}),
+)
+"""A change of the configuration needs another boot, one of the parameters does not. Steps whose
+field the configuration does not have (yet) are left out."""
+
+
+def stock_name(share: float | None) -> str:
+    """A baseline's name in the report.
+
+    >>> stock_name(None), stock_name(0.3)
+    ('stock', 'stock, 30 % verifier')
+    """
+    return STOCK if share is None else f"{STOCK}, {share:.0%} verifier".replace("%", " %")
+
+
+def sweep(shares: Sequence[float]) -> list[Slice]:
+    """The baseline alone at several splits."""
+    return [Slice((Column(stock_name(share)),), share) for share in shares]
+
+
+def comparison(modes: Sequence[str], shares: Sequence[float | None]) -> list[Slice]:
+    """Ours beside the baseline at the first share; at the others the baseline alone."""
+    ours = [Column(our_name(mode), {"speculation": mode}) for mode in modes]
+    first = Slice((Column(stock_name(shares[0])), *ours), shares[0])
+    return [first, *sweep([share for share in shares[1:] if share is not None])]
+
+
+def our_name(mode: str) -> str:
+    """A column's name in a comparison: full speculation is the default."""
+    return "fasttts" if mode == "full" else f"fasttts, speculation {mode}"
+
+
+def ablation(share: float | None, switches: Iterable[Switch] = SWITCHES) -> list[Slice]:
+    """The baseline and one switch after the other; the baseline runs beside the first of ours.
+
+    >>> [column.name for part in ablation(0.3, SWITCHES[:1]) for column in part.columns]
+    ['stock, 30 % verifier', 'everything off']
+    """
+    known = {entry.name for entry in fields(FastTTSConfig)}
+    config: dict[str, Any] = {}
+    params: dict[str, Any] = {}
+    groups: list[tuple[dict[str, Any], list[Column]]] = []
+    for switch in switches:
+        changes = {name: value for name, value in switch.config.items() if name in known}
+        if not changes and not switch.params:
+            continue
+        config, params = {**config, **changes}, {**params, **switch.params}
+        column = Column(switch.name, params)
+        if groups and groups[-1][0] == config:
+            groups[-1][1].append(column)
+        else:
+            groups.append((config, [column]))
+    slices = [Slice(tuple(columns), None, changes) for changes, columns in groups]
+    first = slices[0]
+    beside = Slice((Column(stock_name(share)), *first.columns), share, first.config)
+    return [beside, *slices[1:]]
+
+
+def best_share(rows: Iterable[Measures], shares: Sequence[float]) -> float | None:
+    """The share of `shares` whose baseline was fastest; None: none of them was measured.
+
+    The largest n that all measured shares have counts, by the mean over the seeds they all have.
+    """
+    taken: dict[float, dict[tuple[int, int], float]] = {}
+    names = {stock_name(share): share for share in shares}
+    for row in rows:
+        if row.system in names:
+            taken.setdefault(names[row.system], {})[row.n, row.seed] = row.latency_s
+    common = set.intersection(*map(set, taken.values())) if taken else set()
+    if not common:
+        return None
+    largest = max(n for n, _ in common)
+    keys = [key for key in common if key[0] == largest]
+    return min(taken, key=lambda share: sum(taken[share][key] for key in keys))
