@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,10 @@ class PairInMemory(StockPair):
     def _cached(self, model: str, ids: list[int]) -> int:
         most = 0
         for other in self._seen[model] if not self._forgetful else ():
-            most = max(most, min(len(commonprefix([ids, other])), len(ids) - 1))
+            same = 0
+            while same < min(len(ids) - 1, len(other)) and ids[same] == other[same]:
+                same += 1
+            most = max(most, same)
         return most
 
     def generate(
