@@ -44,10 +44,10 @@ def main() -> None:
         parts = _plan(args, shares)
         left = [number for number, part in enumerate(parts) if _left(args, part, log)]
         if args.slice is not None:
-            _measure(args, setting, parts[args.slice], log, Path(folder))
+            _measure(args, setting, parts, args.slice, log, Path(folder))
         elif len(parts) == 1:
             if left or args.quick:
-                real = _measure(args, setting, parts[0], log, Path(folder))
+                real = _measure(args, setting, parts, 0, log, Path(folder))
         else:
             known = [str(share) for share in shares if share is not None]
             again = [*sys.argv[1:], "--log", str(args.log)]
@@ -76,9 +76,8 @@ def _shares(args: argparse.Namespace, log: Log) -> list[float | None]:
 def _plan(args: argparse.Namespace, shares: list[float | None]) -> list[Slice]:
     if args.sweep:
         return plan.sweep(args.shares)
-    if args.ablate:
-        return plan.ablation(shares[0])
-    return plan.comparison(args.modes, shares)
+    parts = plan.ablation(shares[0]) if args.ablate else plan.comparison(args.modes, shares)
+    return plan.apart(parts) if args.together > 1 else parts
 
 
 def _left(args: argparse.Namespace, part: Slice, log: Log) -> bool:
@@ -93,9 +92,15 @@ def _left(args: argparse.Namespace, part: Slice, log: Log) -> bool:
 
 
 def _measure(
-    args: argparse.Namespace, setting: Setting, part: Slice, log: Log, folder: Path
+    args: argparse.Namespace,
+    setting: Setting,
+    parts: list[Slice],
+    number: int,
+    log: Log,
+    folder: Path,
 ) -> list[dict[str, Any]]:
-    """Boot what `part` needs and measure it; returns the records of the real task."""
+    """Boot what `parts[number]` needs and measure it; returns the records of the real task."""
+    part = parts[number]
     stock = Stock(setting, part.share, folder) if part.has_stock else None
     ours = Ours(setting, args.our_share, part.config, folder) if part.has_ours else None
     alone = args.slice is None
@@ -123,8 +128,10 @@ def _measure(
     )
     for row in found:
         print(log.add(row), flush=True)
-    if args.out and args.timeline and ours is not None and not args.slice:
-        searches = ours.timelines(args.timeline, setting.prompt_tokens, args.modes)
+    last = not any(later.has_ours for later in parts[number + 1 :])  # has everything switched on
+    if args.out and args.timeline and ours is not None and last:
+        with turn():
+            searches = ours.timelines(args.timeline, setting.prompt_tokens, args.modes)
         report.draw(plots.slots, searches, args.timeline, args.out.with_suffix(".slots.png"))
     if args.quick and alone and stock is not None:
         return real_task.compare(stock, args.problems, setting)

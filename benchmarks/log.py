@@ -15,8 +15,8 @@ class Log:
 
     Args:
         path: The file; None: nothing is kept.
-        setting: Name of the setting; lines of others are passed over.
-        device: What it runs on; the machine's rates of others are passed over.
+        setting: Its name; lines of others are passed over.
+        device: What it runs on; likewise, since times of two devices must not be mixed.
     """
 
     def __init__(self, path: Path | None, setting: str, device: str) -> None:
@@ -35,20 +35,20 @@ class Log:
         """The machine's rates, if a run has measured them."""
         found = None
         for line in self._lines():
-            if line.get("machine") and line["device"] == self._device:
+            if "machine" in line:
                 found = Machine.from_dict(line["machine"])
         return found
 
     def add_machine(self, machine: Machine) -> None:
         """Keep the rates for later slices, so that all limits come of the same ones."""
-        self._append({"machine": machine.to_dict(), "device": self._device})
+        self._append({"machine": machine.to_dict()})
 
     def add(self, row: Measures) -> str:
         """Keep a search; returns its JSON line."""
         return self._append(row.to_dict())
 
     def _append(self, record: dict[str, Any]) -> str:
-        line = json.dumps({**record, "setting": self._setting})
+        line = json.dumps({**record, "setting": self._setting, "device": self._device})
         if self._path is not None:
             with self._path.open("a") as file:
                 file.write(line + "\n")
@@ -59,5 +59,5 @@ class Log:
             return
         for text in self._path.read_text().splitlines():
             line: dict[str, Any] = json.loads(text)
-            if line["setting"] == self._setting:
+            if (line["setting"], line["device"]) == (self._setting, self._device):
                 yield line

@@ -57,7 +57,11 @@ def parse(description: str | None, argv: Sequence[str] | None = None) -> argpars
     parser.add_argument("--log", type=Path, help="append every search here; go on where it ends")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
     parser.add_argument(
-        "--together", type=int, default=1, help="slices whose engines are booted side by side"
+        "--together",
+        type=int,
+        default=1,
+        help="processes whose engines stand side by side and search in turn; from 2 on the baseline"
+        " and ours have one each",
     )
     parser.add_argument("--problems", type=int, default=4, help="of the real task, with --quick")
     parser.add_argument(

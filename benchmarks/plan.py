@@ -106,6 +106,16 @@ def ablation(share: float | None, switches: Iterable[Switch] = SWITCHES) -> list
     return [beside, *slices[1:]]
 
 
+def apart(slices: Iterable[Slice]) -> list[Slice]:
+    """The same columns with the baseline and ours in processes of their own, which boot at once."""
+    parts = []
+    for part in slices:
+        stock = tuple(column for column in part.columns if column.params is None)
+        ours = tuple(column for column in part.columns if column.params is not None)
+        parts += [Slice(columns, part.share, part.config) for columns in (stock, ours) if columns]
+    return parts
+
+
 def best_share(rows: Iterable[Measures], shares: Sequence[float]) -> float | None:
     """The share of `shares` whose baseline was fastest; None: none of them was measured.
 

@@ -76,10 +76,11 @@ class Ours:
         self, n: int, prompt_tokens: int, modes: Sequence[str]
     ) -> list[tuple[str, SearchResult]]:
         """One search with its timeline per kind of speculation."""
-        prompt = [5 + i % 90 for i in range(prompt_tokens)]
         params = SearchParams(n=n, branch=BRANCH, temperature=1.0, stop=(), timeline=True)
         found = []
-        for mode in modes:
+        for number, mode in enumerate(modes):
+            # the same tokens would find their scores in the score cache
+            prompt = [5 + (number + i * i) % 90 for i in range(prompt_tokens)]
             self.engine.flush_cache()
             result, _ = self.search(prompt, params.replace(speculation=mode))
             found.append((f"n={n}, speculation {mode}", result))

@@ -165,6 +165,19 @@ def test_an_ablation_adds_one_switch_after_the_other() -> None:
     assert not second.has_stock
 
 
+def test_apart_each_system_has_its_process() -> None:
+    together = plan.comparison(["off", "full"], [0.3, 0.5])
+    parts = plan.apart(together)
+    assert [(part.has_stock, part.has_ours) for part in parts] == [
+        (True, False),
+        (False, True),
+        (True, False),
+    ]
+    assert [c for part in parts for c in part.columns] == [
+        c for part in together for c in part.columns
+    ]
+
+
 def test_the_ablation_begins_with_everything_off_and_ends_with_the_default() -> None:
     columns = [column for part in plan.ablation(None) for column in part.columns]
     assert [columns[0].name, columns[1].name] == ["stock", "everything off"]
@@ -182,7 +195,8 @@ def test_a_log_gives_back_what_belongs_to_its_setting(tmp_path: Path) -> None:
     other.add(measured("stock", 8, 2, 3.0))
     assert one.rows() == [row]
     assert one.machine() == machine
-    assert Log(path, "one", "another card").machine() is None
+    elsewhere = Log(path, "one", "another card")
+    assert (elsewhere.rows(), elsewhere.machine()) == ([], None)
     assert Log(None, "one", "card").rows() == []
 
 
