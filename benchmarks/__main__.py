@@ -41,6 +41,7 @@ def main() -> None:
         args.log = args.log or Path(folder) / "log.jsonl"
         log = Log(args.log, setting.name, torch.cuda.get_device_name() if gpu else "CPU")
         shares = _shares(args, log)
+        args.our_share = args.our_share or shares[0]
         parts = _plan(args, shares)
         left = [number for number, part in enumerate(parts) if _left(args, part, log)]
         if args.slice is not None:

@@ -158,7 +158,7 @@ def main() -> None:
         setting = shaped(generator, verifier, rows, "{}", None, gpu=gpu)
     load = Load(args.requests, args.concurrency, setting.prompt_tokens, args.tokens)
     with tempfile.TemporaryDirectory() as folder:
-        ours = Ours(setting, 0.3, {}, Path(folder))
+        ours = Ours(setting, None, {}, Path(folder))
         records = measure(ours.engine, load, setting, args.n, args.repeats, args.modes)
     env = describe()
     text = table(records)

@@ -111,7 +111,7 @@ def main() -> None:
         gpu = torch.cuda.is_available()
         setting = shaped(generator, verifier, [args.n], "{}", None, gpu=gpu)
     with tempfile.TemporaryDirectory() as folder:
-        ours = Ours(setting, 0.3, {}, Path(folder))
+        ours = Ours(setting, None, {}, Path(folder))
         steps = {m: per_step_us(ours, setting, args.n, m, args.seeds) for m in args.modes}
     tokenizer = ours.engine._engine.tokenizer_manager.tokenizer
     counted = on_token_us(args.n, None)

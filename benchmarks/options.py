@@ -49,7 +49,9 @@ def parse(description: str | None, argv: Sequence[str] | None = None) -> argpars
         help="the verifier's part in the baseline; the first alternates with ours; default: the"
         f" best of a sweep in --log, or else {HALF}",
     )
-    parser.add_argument("--our-share", type=float, default=0.3, help="its part with us")
+    parser.add_argument(
+        "--our-share", type=float, help="its part with us; default: as in the first baseline"
+    )
     parser.add_argument(
         "--modes", nargs="+", choices=SPECULATION, help="kinds of speculation to measure"
     )

@@ -44,9 +44,9 @@ class Setting:
             "verifier_args": {"max_total_tokens": verifier},
         }
 
-    def ours(self, share: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    def ours(self, share: float | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Engine arguments and FastTTSConfig fields of our engine, likewise."""
-        if self.kv_gib is None:
+        if self.kv_gib is None or share is None:
             return dict(self.our_args), {"verifier_tokens": self.our_args["max_total_tokens"]}
         generator, verifier = split(self.generator, self.verifier, self.kv_gib, share)
         return {**self.our_args, "max_total_tokens": generator}, {"verifier_tokens": verifier}

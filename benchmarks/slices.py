@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, flock
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 
 READY, STARTED = "SLICE READY", "SLICE STARTED"
+_LOOK_S = 0.5
+_LAST_LINES_S = 5.0
 _POLITE_S = 0.05  # long enough for a waiting process to take the lock
 
 
@@ -55,8 +57,9 @@ class _Part:
         pipe = subprocess.PIPE
         command = [sys.executable, "-m", "benchmarks", *arguments]
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
-        self._said: Queue[str | None] = Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._said: Queue[str] = Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -66,29 +69,27 @@ class _Part:
             else:
                 sys.stdout.write(line)
                 sys.stdout.flush()
-        self._said.put(None)
 
     def wait_for(self, word: str) -> None:
         """Until it says `word`, or ends."""
-        while (said := self._said.get()) not in (word, None):
-            pass
-        if said is None:
-            self._said.put(None)  # for whoever waits next
+        said = ""
+        while said != word and self._process.poll() is None:
+            with suppress(Empty):
+                said = self._said.get(timeout=_LOOK_S)
 
     def end(self) -> int:
-        """Its exit status, once all its output is passed on."""
-        while self._said.get() is not None:
-            pass
-        return self._process.wait()
+        """Its exit status, once its output is passed on."""
+        status = self._process.wait()
+        # not until the pipe ends: schedulers that it leaves behind hold it a little longer
+        self._reader.join(_LAST_LINES_S)
+        return status
 
     def go(self) -> None:
         """Let it measure."""
         assert self._process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # it has ended, and said why
             self._process.stdin.write("go\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended, and said why
 
 
 def report_ready() -> None:

@@ -49,12 +49,12 @@ class Ours:
     """The candidate.
 
     Args:
-        share: The verifier's part of the KV budget, if there is one.
+        share: Likewise.
         changes: Further FastTTSConfig fields.
     """
 
     def __init__(
-        self, setting: Setting, share: float, changes: Mapping[str, Any], folder: Path
+        self, setting: Setting, share: float | None, changes: Mapping[str, Any], folder: Path
     ) -> None:
         args, memory = setting.ours(share)
         config = FastTTSConfig(replay=setting.spec, **{**memory, **changes})
