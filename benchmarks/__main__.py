@@ -77,7 +77,10 @@ def _shares(args: argparse.Namespace, log: Log) -> list[float | None]:
 def _plan(args: argparse.Namespace, shares: list[float | None]) -> list[Slice]:
     if args.sweep:
         return plan.sweep(args.shares)
-    parts = plan.ablation(shares[0]) if args.ablate else plan.comparison(args.modes, shares)
+    if args.ablate:
+        parts = plan.ablation(shares[0], args.our_share, args.planned_share)
+    else:
+        parts = plan.comparison(args.modes, shares, args.our_share)
     return plan.apart(parts) if args.together > 1 else parts
 
 
@@ -103,7 +106,7 @@ def _measure(
     """Boot what `parts[number]` needs and measure it; returns the records of the real task."""
     part = parts[number]
     stock = Stock(setting, part.share, folder) if part.has_stock else None
-    ours = Ours(setting, args.our_share, part.config, folder) if part.has_ours else None
+    ours = Ours(setting, part.our_share, part.config, folder) if part.has_ours else None
     alone = args.slice is None
     turn = nullcontext if alone else slices.Turns(args.log)
     if not alone:

@@ -53,6 +53,11 @@ def parse(description: str | None, argv: Sequence[str] | None = None) -> argpars
         "--our-share", type=float, help="its part with us; default: as in the first baseline"
     )
     parser.add_argument(
+        "--planned-share",
+        type=float,
+        help="the split that `fasttts plan` prints for this pair, n and memory: a step of --ablate",
+    )
+    parser.add_argument(
         "--modes", nargs="+", choices=SPECULATION, help="kinds of speculation to measure"
     )
     parser.add_argument("--out", type=Path, help="write the report here, and plots beside it")
@@ -75,7 +80,7 @@ def parse(description: str | None, argv: Sequence[str] | None = None) -> argpars
         parser.error("--kv-gib: needs --gpu; the tiny pair is no size that memory could limit")
     if args.sweep and args.kv_gib is None and args.gpu_gib is None:
         parser.error("--sweep: needs --kv-gib or --gpu-gib, else there is nothing to split")
-    for name in ("shares", "stock_share", "our_share"):
+    for name in ("shares", "stock_share", "our_share", "planned_share"):
         value = getattr(args, name)
         for share in value if isinstance(value, Sequence) else [value]:
             if share is not None and not 0 < share < 1:

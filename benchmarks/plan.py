@@ -1,7 +1,7 @@
 """Which columns a report has, and which of them can share one boot of the engines. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from fasttts_sglang.config import FastTTSConfig
@@ -23,6 +23,7 @@ class Slice:
 
     columns: tuple[Column, ...]
     share: float | None = None  # of the KV budget, for the stock verifier
+    our_share: float | None = None  # likewise with us
     config: Mapping[str, Any] = field(default_factory=dict)  # FastTTSConfig changes of ours
 
     @property
@@ -41,17 +42,19 @@ class Switch:
     name: str
     config: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
+    planned: bool = False  # from here on with the split that the planner chose
 
 
 SWITCHES = (
-    Switch("everything off", {"prefix_order": False}, {"speculation": "off"}),
+    Switch("everything off", {"prefix_order": False, "kv_resize": "off"}, {"speculation": "off"}),
     Switch("+ prefix order", {"prefix_order": True}),
-    Switch("+ split auto", {"kv_split": "auto"}),
+    Switch("+ planned split", planned=True),
+    Switch("+ resizing", {"kv_resize": "auto"}),
     Switch("+ speculation paper", params={"speculation": "paper"}),
     Switch("+ speculation full", params={"speculation": "full"}),
 )
-"""A change of the configuration needs another boot, one of the parameters does not. Steps whose
-field the configuration does not have (yet) are left out."""
+"""A change of the configuration or of the split needs another boot, one of the parameters does
+not. Steps whose field the configuration does not have (yet) are left out."""
 
 
 def stock_name(share: float | None) -> str:
@@ -68,10 +71,12 @@ def sweep(shares: Sequence[float]) -> list[Slice]:
     return [Slice((Column(stock_name(share)),), share) for share in shares]
 
 
-def comparison(modes: Sequence[str], shares: Sequence[float | None]) -> list[Slice]:
+def comparison(
+    modes: Sequence[str], shares: Sequence[float | None], our_share: float | None
+) -> list[Slice]:
     """Ours beside the baseline at the first share; at the others the baseline alone."""
     ours = [Column(our_name(mode), {"speculation": mode}) for mode in modes]
-    first = Slice((Column(stock_name(shares[0])), *ours), shares[0])
+    first = Slice((Column(stock_name(shares[0])), *ours), shares[0], our_share)
     return [first, *sweep([share for share in shares[1:] if share is not None])]
 
 
@@ -80,30 +85,39 @@ def our_name(mode: str) -> str:
     return "fasttts" if mode == "full" else f"fasttts, speculation {mode}"
 
 
-def ablation(share: float | None, switches: Iterable[Switch] = SWITCHES) -> list[Slice]:
+def ablation(
+    share: float | None,
+    our_share: float | None,
+    planned_share: float | None,
+    switches: Iterable[Switch] = SWITCHES,
+) -> list[Slice]:
     """The baseline and one switch after the other; the baseline runs beside the first of ours.
 
-    >>> [column.name for part in ablation(0.3, SWITCHES[:1]) for column in part.columns]
+    Args:
+        share, our_share: The verifier's part of the KV budget, in the baseline and with us.
+        planned_share: What the planner chose for it; None leaves that switch out.
+
+    >>> [c.name for part in ablation(0.3, 0.3, None, SWITCHES[:1]) for c in part.columns]
     ['stock, 30 % verifier', 'everything off']
     """
     known = {entry.name for entry in fields(FastTTSConfig)}
     config: dict[str, Any] = {}
     params: dict[str, Any] = {}
-    groups: list[tuple[dict[str, Any], list[Column]]] = []
+    slices: list[Slice] = []
     for switch in switches:
         changes = {name: value for name, value in switch.config.items() if name in known}
-        if not changes and not switch.params:
+        planned = switch.planned and planned_share is not None
+        if not (changes or switch.params or planned):
             continue
         config, params = {**config, **changes}, {**params, **switch.params}
+        our_share = planned_share if planned else our_share
         column = Column(switch.name, params)
-        if groups and groups[-1][0] == config:
-            groups[-1][1].append(column)
+        if slices and (slices[-1].config, slices[-1].our_share) == (config, our_share):
+            slices[-1] = replace(slices[-1], columns=(*slices[-1].columns, column))
         else:
-            groups.append((config, [column]))
-    slices = [Slice(tuple(columns), None, changes) for changes, columns in groups]
-    first = slices[0]
-    beside = Slice((Column(stock_name(share)), *first.columns), share, first.config)
-    return [beside, *slices[1:]]
+            slices.append(Slice((column,), None, our_share, config))
+    beside = (Column(stock_name(share)), *slices[0].columns)
+    return [replace(slices[0], columns=beside, share=share), *slices[1:]]
 
 
 def apart(slices: Iterable[Slice]) -> list[Slice]:
@@ -112,7 +126,7 @@ def apart(slices: Iterable[Slice]) -> list[Slice]:
     for part in slices:
         stock = tuple(column for column in part.columns if column.params is None)
         ours = tuple(column for column in part.columns if column.params is not None)
-        parts += [Slice(columns, part.share, part.config) for columns in (stock, ours) if columns]
+        parts += [replace(part, columns=columns) for columns in (stock, ours) if columns]
     return parts
 
 

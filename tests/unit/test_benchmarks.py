@@ -140,33 +140,44 @@ def test_the_best_split_is_the_fastest_over_common_seeds_at_the_largest_n() -> N
 
 
 def test_a_comparison_puts_ours_beside_the_first_baseline() -> None:
-    first, second = plan.comparison(["off", "full"], [0.3, 0.5])
+    first, second = plan.comparison(["off", "full"], [0.3, 0.5], 0.4)
     names = [column.name for column in first.columns]
     assert names == ["stock, 30 % verifier", "fasttts, speculation off", "fasttts"]
-    assert (first.share, second.share) == (0.3, 0.5)
+    assert (first.share, first.our_share, second.share) == (0.3, 0.4, 0.5)
     assert second.has_stock and not second.has_ours
 
 
 def test_an_ablation_adds_one_switch_after_the_other() -> None:
-    """A change of the configuration takes another boot, one of the search's parameters does not."""
+    """Another configuration or split takes another boot, other parameters of a search do not."""
     switches = (
         plan.Switch("all off", {"max_searches": 1}, {"speculation": "off"}),
         plan.Switch("+ searches", {"max_searches": 2}),
         plan.Switch("+ from another version", {"no_such_field": True}),
+        plan.Switch("+ paper", params={"speculation": "paper"}),
+        plan.Switch("+ plan", planned=True),
         plan.Switch("+ full", params={"speculation": "full"}),
     )
-    first, second = plan.ablation(0.3, switches)
+    first, second, third = plan.ablation(0.3, 0.4, 0.2, switches)
     assert [c.name for c in first.columns] == ["stock, 30 % verifier", "all off"]
-    assert (first.config, second.config) == ({"max_searches": 1}, {"max_searches": 2})
-    assert [(c.name, c.params) for c in second.columns] == [
+    assert [part.config for part in (first, second, third)] == [
+        {"max_searches": 1},
+        {"max_searches": 2},
+        {"max_searches": 2},
+    ]
+    assert [part.our_share for part in (first, second, third)] == [0.4, 0.4, 0.2]
+    assert [part.share for part in (first, second, third)] == [0.3, None, None]
+    assert [(c.name, c.params) for part in (second, third) for c in part.columns] == [
         ("+ searches", {"speculation": "off"}),
+        ("+ paper", {"speculation": "paper"}),
+        ("+ plan", {"speculation": "paper"}),
         ("+ full", {"speculation": "full"}),
     ]
-    assert not second.has_stock
+    unplanned = plan.ablation(0.3, 0.4, None, switches)
+    assert "+ plan" not in [c.name for part in unplanned for c in part.columns]
 
 
 def test_apart_each_system_has_its_process() -> None:
-    together = plan.comparison(["off", "full"], [0.3, 0.5])
+    together = plan.comparison(["off", "full"], [0.3, 0.5], 0.4)
     parts = plan.apart(together)
     assert [(part.has_stock, part.has_ours) for part in parts] == [
         (True, False),
@@ -179,7 +190,7 @@ def test_apart_each_system_has_its_process() -> None:
 
 
 def test_the_ablation_begins_with_everything_off_and_ends_with_the_default() -> None:
-    columns = [column for part in plan.ablation(None) for column in part.columns]
+    columns = [column for part in plan.ablation(None, None, None) for column in part.columns]
     assert [columns[0].name, columns[1].name] == ["stock", "everything off"]
     assert columns[1].params == {"speculation": "off"}
     assert columns[-1].params == {"speculation": "full"}
