@@ -26,7 +26,7 @@ ENGINE = {
     "cuda_graph_max_bs_decode": 16,
     "max_total_tokens": 30_000,
 }
-_PYTEST = ["-m", "pytest", "-s", "-q", "-o", "addopts=", "-p", "no:cacheprovider"]
+_PYTEST = ["-m", "pytest", "-s", "-q", "-W", "ignore", "-o", "addopts=", "-p", "no:cacheprovider"]
 _RUNTIME = "tests/runtime"
 _LINES = 40  # of output in the report
 _TIMEOUT_S = 540
