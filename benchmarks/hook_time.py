@@ -4,7 +4,8 @@
     python -m benchmarks.hook_time --n 64 --pair 1.5b+1.5b
 
 Two hooks run in every step: the one before each batch, which a search times itself, and the one
-that looks at every new token, which is timed here on rows that stand amid a step.
+that takes the step's tokens, which is timed here on rows that stand amid a step. That one replaces
+SGLang's own loop over requests, so its time is not added to a step but is part of one.
 """
 
 import argparse
@@ -43,53 +44,51 @@ def per_step_us(ours: Ours, setting: Setting, n: int, mode: str, seeds: int) -> 
     return found[1:]  # the first warms up
 
 
-def on_token_us(n: int, tokenizer: Any) -> float:
-    """The hook that looks at a step's new tokens, for n rows; the fastest of five measurements.
+def take_tokens_us(n: int) -> float:
+    """The hook that takes a step's tokens, for n rows amid a step; the fastest of five runs."""
+    import torch
 
-    Args:
-        tokenizer: Steps end at a blank line of it; None: after a number of tokens, as in a replay.
-    """
-    from fasttts_sglang.runtime import hooks
-    from fasttts_sglang.runtime.active_search import ActiveSearch
     from fasttts_sglang.runtime.branch import Branch
+    from fasttts_sglang.runtime.decode_results import take_tokens
     from fasttts_sglang.runtime.row import Row
-    from fasttts_sglang.runtime.search_runner import SearchRunner
     from fasttts_sglang.runtime.step_rules import StepRules
     from fasttts_sglang.runtime.steps import StepEnds
     from fasttts_sglang.scheduling.tree import Step
 
-    replay = Replay(ReplaySpec(mean_tokens=100_000, sigma=0), 1) if tokenizer is None else None
-    params = SearchParams(n=n, max_tokens=1_000_000, max_step_tokens=1_000_000)
-    steps = StepEnds(tokenizer, params.stop if tokenizer else (), (), None, [2])
-    search: Any = SimpleNamespace(rules=StepRules(params, params.max_tokens, steps, replay))
-    search.rid, search.on_token = "search", lambda row: ActiveSearch.on_token(search, row)
-    runner: Any = SimpleNamespace(_is_live=lambda some: some is search)
-    runner.on_token = lambda req: SearchRunner.on_token(runner, req)
-    search.runner = runner
-    tokens = [5, 6, 7] if tokenizer is None else tokenizer.encode("12+3*4=")  # no blank line
+    replay = Replay(ReplaySpec(mean_tokens=100_000, sigma=0), 1)
+    params = SearchParams(max_tokens=1_000_000)
+    ends = StepEnds(None, (), (), None, ())
+    rules = StepRules(params, params.max_tokens, ends, replay, vocab_size=1000)
+    nothing: Any = SimpleNamespace()
     reqs = []
     for index in range(n):
-        branch = Branch(Step((index,), None, steps=1), 0, array("q"), SimpleNamespace())  # type: ignore[arg-type]
-        row = Row(search, branch)
+        row = Row(nothing, Branch(Step((index,), None), 0, array("q"), nothing))
         row.req = SimpleNamespace(
-            fasttts=row, output_ids=array("q", [5]), vocab_size=1000, to_finish=None
+            fasttts=row, output_ids=array("q"), finished_reason=None, is_retracted=False
         )
-        row.req.finished = lambda: False
-        search.rules.set_out(row)
+        row.req.to_finish = None
+        rules.set_out(row)
         reqs.append(row.req)
+    batch = SimpleNamespace(reqs=reqs, return_logprob=False)
+    batch.spec_algorithm = SimpleNamespace(is_none=lambda: True)
+    reporter = SimpleNamespace(num_generated_tokens=0, forward_ct_decode=0)
+    reporter.report_decode_stats = lambda *_, **__: None
+    allocator = SimpleNamespace(free_group_begin=lambda: None, free_group_end=lambda: None)
+    processor = SimpleNamespace(metrics_reporter=reporter, token_to_kv_pool_allocator=allocator)
+    result = SimpleNamespace(copy_done=None, next_token_ids=torch.arange(n), num_correct_drafts=0)
+    result.can_run_cuda_graph = True
     times = []
     for _ in range(5):
         began = time.perf_counter()
-        for step in range(_STEPS):
-            for req in reqs:
-                req.output_ids.append(tokens[step % len(tokens)])
-                hooks.watch_rows(_never, req)
-        times.append((time.perf_counter() - began) / (_STEPS))
+        for _ in range(_STEPS):
+            take_tokens(_never, processor, batch, result)
+        times.append((time.perf_counter() - began) / _STEPS)
+    assert all(len(req.output_ids) == 5 * _STEPS for req in reqs)
     return 1e6 * min(times)
 
 
 def _never(*_: Any) -> None:
-    raise AssertionError("a row of a search is none of SGLang's")
+    raise AssertionError("a batch of rows alone is none of SGLang's")
 
 
 def main() -> None:
@@ -113,23 +112,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ours = Ours(setting, None, {}, Path(folder))
         steps = {m: per_step_us(ours, setting, args.n, m, args.seeds) for m in args.modes}
-    tokenizer = ours.engine._engine.tokenizer_manager.tokenizer
-    counted = on_token_us(args.n, None)
-    read = None if tokenizer is None else on_token_us(args.n, tokenizer)
+    taken = take_tokens_us(args.n)
     lines = [
-        "| speculation | before each batch, µs | at each token, µs | both, µs |",
+        "| speculation | before each batch, µs | taking the tokens, µs | both, µs |",
         "|---|---|---|---|",
         *(
-            f"| {mode} | {spread(values)} | {counted:.3g} |"
-            f" {statistics.median(values) + counted:.3g} |"
+            f"| {mode} | {spread(values)} | {taken:.3g} | {statistics.median(values) + taken:.3g} |"
             for mode, values in steps.items()
         ),
     ]
     text = "\n".join(lines)
-    if read is not None:
-        text += f"\n\nWhere steps end at a blank line, looking at the tokens takes {read:.3g} µs."
     env = describe()
-    times = {"before_batch": steps, "on_token": counted, "on_token_reading_text": read}
+    times = {"before_batch": steps, "take_tokens": taken}
     line = json.dumps({"environment": env, "n": args.n, "us": times})
     print(line)
     print(text, flush=True)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from benchmarks import options, plan, slices
 from benchmarks.baselines.stock import Prefilled, ReplayedSteps, StockPair
 from benchmarks.budget import GIB, kv_bytes_per_token, split
+from benchmarks.hook_time import take_tokens_us
 from benchmarks.log import Log
 from benchmarks.machine import Machine
 from benchmarks.measures import Measures
@@ -291,3 +292,8 @@ def test_slices_take_turns_and_a_broken_one_holds_nobody_up(
 
 def test_no_slice_starts_after_the_deadline(run_slices: Callable[..., list[str]]) -> None:
     assert run_slices([0, 1], 1, time.monotonic() - 1) == []
+
+
+def test_the_hook_that_is_timed_takes_every_token() -> None:
+    """Against a change of the runtime that would leave the timing loop with nothing to do."""
+    assert take_tokens_us(3) > 0
