@@ -102,6 +102,11 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--modes", nargs="+", choices=SPECULATION, default=SPECULATION)
+    parser.add_argument(
+        "--tokens-only",
+        action="store_true",
+        help="boot no engine: the first hook's time stands in every report of a comparison",
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     setting = QUICK
@@ -109,10 +114,13 @@ def main() -> None:
         generator, verifier = args.pair.split("+")
         gpu = torch.cuda.is_available()
         setting = shaped(generator, verifier, [args.n], "{}", None, gpu=gpu)
+    taken = take_tokens_us(args.n)
+    if args.tokens_only:
+        print(f"taking the tokens of {args.n} rows: {taken:.3g} µs")
+        return
     with tempfile.TemporaryDirectory() as folder:
         ours = Ours(setting, None, {}, Path(folder))
         steps = {m: per_step_us(ours, setting, args.n, m, args.seeds) for m in args.modes}
-    taken = take_tokens_us(args.n)
     lines = [
         "| speculation | before each batch, µs | taking the tokens, µs | both, µs |",
         "|---|---|---|---|",

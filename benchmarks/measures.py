@@ -132,8 +132,8 @@ def table(rows: Sequence[Measures]) -> str:
     """Medians and ranges over seeds, one line per system and n."""
     lines = [
         "| n | system | latency s | x of limit | generator s | verifier s | slot use | ahead kept"
-        " | goodput tok/s | useful tok/s | recomputed |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        " | goodput tok/s | useful tok/s | recomputed | hook µs/step |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for n in sorted({row.n for row in rows}):
         for system in dict.fromkeys(row.system for row in rows):
@@ -149,7 +149,7 @@ def table(rows: Sequence[Measures]) -> str:
             cells.append(f"{kept / (kept + wasted):.0%}" if kept else "")
             cells.append(spread([row.goodput for row in part if row.goodput is not None] or [0]))
             cells.append(spread([row.useful_tokens_per_s for row in part]))
-            cells.append(_recomputed(part))
+            cells += [_recomputed(part), _hook_us(part)]
             lines.append(f"| {n} | {system} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -162,3 +162,13 @@ def _recomputed(rows: Sequence[Measures]) -> str:
         if row.recomputed_tokens is not None
     ]
     return f"{statistics.median(known):.0f}" if known else ""
+
+
+def _hook_us(rows: Sequence[Measures]) -> str:
+    """Median time of our hook before each batch; empty for the baseline."""
+    known = [
+        1e6 * row.scheduling_s / row.decode_steps
+        for row in rows
+        if row.scheduling_s is not None and row.decode_steps
+    ]
+    return f"{statistics.median(known):.3g}" if known else ""

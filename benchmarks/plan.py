@@ -63,7 +63,7 @@ def stock_name(share: float | None) -> str:
     >>> stock_name(None), stock_name(0.3)
     ('stock', 'stock, 30 % verifier')
     """
-    return STOCK if share is None else f"{STOCK}, {share:.0%} verifier".replace("%", " %")
+    return STOCK if share is None else f"{STOCK}, {100 * share:.3g} % verifier"
 
 
 def sweep(shares: Sequence[float]) -> list[Slice]:
