@@ -12,6 +12,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -86,19 +87,18 @@ def checks(*, gpu: bool) -> list[Check]:
 def run(check: Check) -> dict[str, Any]:
     """The check's command, exit status, seconds and last lines of output."""
     began = time.perf_counter()
-    try:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", *check.arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_TIMEOUT_S,
-        )
-        status, text = done.returncode, done.stdout
-    except subprocess.TimeoutExpired as exc:
-        said = exc.stdout or b""  # bytes even where text was asked for
-        text = said.decode(errors="replace") if isinstance(said, bytes) else said
-        status, text = -1, f"{text}\nstopped after {_TIMEOUT_S} s"
+    command = [sys.executable, "-W", "ignore", *check.arguments]
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
+        try:
+            status = subprocess.run(
+                command, stdout=said, stderr=errors, timeout=_TIMEOUT_S
+            ).returncode
+        except subprocess.TimeoutExpired:
+            status = -1
+            errors.write(f"stopped after {_TIMEOUT_S} s\n")
+        for file in (said, errors):
+            file.seek(0)
+        text = said.read() if status == 0 else said.read() + errors.read()
     lines = [re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", line) for line in text.splitlines()]
     return {
         "title": check.title,
