@@ -10,6 +10,7 @@ token-identical in that mode. Without a GPU the same checks run on the CPU.
 import argparse
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -102,7 +103,7 @@ def run(check: Check) -> dict[str, Any]:
     lines = [re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", line) for line in text.splitlines()]
     return {
         "title": check.title,
-        "command": " ".join(["python", *check.arguments]),
+        "command": shlex.join(["python", *check.arguments]),
         "passed": status == 0,
         "seconds": round(time.perf_counter() - began, 1),
         "output": lines[-_LINES:],

@@ -131,7 +131,7 @@ def apart(slices: Iterable[Slice]) -> list[Slice]:
 
 
 def best_share(rows: Iterable[Measures], shares: Sequence[float]) -> float | None:
-    """The share of `shares` whose baseline was fastest; None: none of them was measured.
+    """The share of `shares` whose baseline was fastest; None: fewer than two were measured.
 
     The largest n that all measured shares have counts, by the mean over the seeds they all have.
     """
@@ -141,7 +141,7 @@ def best_share(rows: Iterable[Measures], shares: Sequence[float]) -> float | Non
         if row.system in names:
             taken.setdefault(names[row.system], {})[row.n, row.seed] = row.latency_s
     common = set.intersection(*map(set, taken.values())) if taken else set()
-    if not common:
+    if not common or len(taken) < 2:
         return None
     largest = max(n for n, _ in common)
     keys = [key for key in common if key[0] == largest]

@@ -24,7 +24,11 @@ def page(
     versions = ", ".join(f"{name} {env[name]}" for name in env if name not in ("command", "device"))
     searches = [row.to_dict() for row in rows]
     record = {"environment": env, "setting": repr(setting), "rows": searches, "real": real}
-    sweep = f"Best static split of the baseline: {best:.0%} for the verifier.\n\n" if best else ""
+    sweep = (
+        f"Best static split of the baseline: {100 * best:.3g} % for the verifier.\n\n"
+        if best
+        else ""
+    )
     return (
         f"# Replay: {setting.name}\n\n    {env['command']}\n\n"
         f"{env['device']}; {versions}. Median (range) over seeds; the systems alternate, caches are"

@@ -138,6 +138,7 @@ def test_the_best_split_is_the_fastest_over_common_seeds_at_the_largest_n() -> N
     ]
     assert plan.best_share(rows, [0.3, 0.5, 0.6]) == 0.3
     assert plan.best_share(rows[-1:], [0.3, 0.5]) is None
+    assert plan.best_share(rows[:1], [0.3, 0.5]) is None  # nothing to compare it with
 
 
 def test_a_comparison_puts_ours_beside_the_first_baseline() -> None:
