@@ -39,7 +39,11 @@ def main() -> None:
     failed: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         args.log = args.log or Path(folder) / "log.jsonl"
-        log = Log(args.log, setting.name, torch.cuda.get_device_name() if gpu else "CPU")
+        log = Log(
+            args.log,
+            f"{setting.name} {setting.spec}",
+            torch.cuda.get_device_name() if gpu else "CPU",
+        )
         shares = _shares(args, log)
         args.our_share = args.our_share or shares[0]
         parts = _plan(args, shares)
