@@ -136,10 +136,18 @@ class StockPair:
     def generate(
         self, prompts: list[list[int]], params: list[dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        """One batched call; returns SGLang's outputs, which have `output_ids` and `meta_info`."""
+        """One batched call; returns SGLang's outputs, which have `output_ids` and `meta_info`.
+
+        Raises:
+            RuntimeError: SGLang gave a row up, so the search cannot go on.
+        """
         outputs: list[dict[str, Any]] = self._generator.generate(
             input_ids=prompts, sampling_params=params
         )
+        for output in outputs:
+            reason = output["meta_info"]["finish_reason"]
+            if reason["type"] == "abort":
+                raise RuntimeError(f"stock SGLang gave a row up: {reason.get('message')}")
         return outputs
 
     def score(self, sequences: list[list[int]]) -> list[float]:
