@@ -24,10 +24,10 @@ from fasttts_sglang.memory.shapes import ModelShape
 from fasttts_sglang.memory.workload import Workload
 
 from . import shapes
-from .__main__ import GPU_ARGS
-from .budget import GIB, split
-from .compare import BRANCH, Ours, Setting
+from .budget import GIB
 from .environment import describe
+from .setting import BRANCH, shaped
+from .systems import Ours
 
 PROMPT = 200
 STEPS = 8  # of every path, so that no round is short of rows
@@ -95,18 +95,11 @@ def planner(args: argparse.Namespace, machine: Machine, n: int) -> Planner:
 def measure(args: argparse.Namespace, share: float) -> dict[str, Any]:
     """Boot an engine with this split; medians over seeds by width, after one to warm up."""
     models = args.pair.split("+")
-    tokens, _ = split(*models, args.kv_gib, share)
-    on_gpu = "toy" not in models
-    setting = Setting(
-        *models,
-        SPEC,
-        PROMPT,
-        our_args={**(GPU_ARGS if on_gpu else {}), "max_total_tokens": tokens},
-        config={"kv_split": str(share)},
-    )
+    gpu = "toy" not in models
+    setting = shaped(*models, args.widths, SPEC, args.kv_gib, gpu=gpu)
     seconds: dict[int, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        ours = Ours(setting, Path(folder))
+        ours = Ours(setting, share, {}, Path(folder))
         plan = ours.engine.wait(ours.engine._client.memory())["plan"]
         for n in args.widths:
             runs = []
@@ -114,7 +107,7 @@ def measure(args: argparse.Namespace, share: float) -> dict[str, Any]:
                 ours.engine.flush_cache()
                 prompt = [5 + (seed * 31 + i) % 90 for i in range(PROMPT)]
                 params = SearchParams(n=n, branch=BRANCH, seed=seed, temperature=1.0, stop=())
-                result, _ = ours.search(prompt, params, "off")
+                result, _ = ours.search(prompt, params.replace(speculation="off"))
                 verifier_s, rounds = result.timing["verifier_s"], result.usage.rounds
                 total_s = result.timing["total_s"]
                 runs.append(((total_s - verifier_s) / rounds, verifier_s / rounds))
