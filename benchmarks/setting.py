@@ -30,7 +30,7 @@ class Setting:
     @property
     def name(self) -> str:
         """Models, and memory if it is limited."""
-        memory = "" if self.kv_gib is None else f", {self.kv_gib:.2f} GiB of KV"
+        memory = "" if self.kv_gib is None else f", {self.kv_gib:.3g} GiB of KV"
         return f"{self.generator}+{self.verifier}{memory}"
 
     def stock(self, share: float | None) -> dict[str, Any]:
