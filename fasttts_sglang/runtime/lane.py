@@ -26,6 +26,11 @@ class Lane:
     def __exit__(self, *exc: Any) -> None:
         self._context.__exit__(*exc)
 
+    def settle(self) -> None:
+        """Wait until what was launched is done."""
+        if self._stream is not None:
+            self._stream.synchronize()
+
     def put(self, host: torch.Tensor) -> torch.Tensor:
         """A copy of `host` on the device, without waiting for it."""
         if self._stream is None:

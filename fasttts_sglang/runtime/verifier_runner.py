@@ -160,9 +160,11 @@ class VerifierRunner:
         while self.busy:
             self.wait()
             self.step()
-        self.tree.reset()
-        self._runner.req_to_token_pool.clear()
-        self._allocator.clear()
+        with self._lane:
+            self.tree.reset()
+            self._runner.req_to_token_pool.clear()
+            self._allocator.clear()
+        self._lane.settle()
 
     def pool(self) -> dict[str, int]:
         """Tokens of the KV pool by state."""

@@ -12,6 +12,7 @@ from sglang.srt.managers.schedule_batch import ScheduleBatch
 from sglang.srt.managers.tp_worker import TpModelWorker
 from sglang.srt.mem_cache.cache_init_params import CacheInitParams
 from sglang.srt.mem_cache.radix_cache import RadixCache
+from sglang.srt.model_executor import input_buffers
 from sglang.srt.runtime_context import get_context
 from sglang.srt.utils.hf_transformers_utils import get_tokenizer
 
@@ -51,7 +52,7 @@ class VerifierWorker(TpModelWorker):
             speculative_draft_model_path=config.verifier_path,
             **_attention_backend(scheduler.server_args),
         )
-        with self.own_config():
+        with self.own_config(), _own_input_buffers():
             super().__init__(
                 server_args=self.args,
                 gpu_id=scheduler.ps.gpu_id,
@@ -113,7 +114,7 @@ class VerifierWorker(TpModelWorker):
 
     def _allocate(self, num_tokens: int) -> None:
         self.args.override("fasttts.verifier", max_total_tokens=num_tokens)
-        with self.own_config():
+        with self.own_config(), _own_input_buffers():
             self.alloc_memory_pool()
             self.init_attention_backends()
             self.init_cuda_graphs(capture_decode_cuda_graph=False)
@@ -134,6 +135,23 @@ class VerifierWorker(TpModelWorker):
         with context.preserve_config():
             context.set_server_args(self.args)
             yield
+
+
+@contextmanager
+def _own_input_buffers() -> Iterator[None]:
+    """Let no input buffer of the verifier be one of the generator's.
+
+    SGLang lets runners of one process share buffers of equal size, since only one of them runs at
+    a time. Ours run at the same time: shared indices ended in illegal memory accesses.
+    """
+    shared = input_buffers._forward_input_buffer_pool
+    others = dict(shared)
+    shared.clear()
+    try:
+        yield
+    finally:
+        shared.clear()
+        shared.update(others)
 
 
 def _attention_backend(generator: Any) -> dict[str, str]:
