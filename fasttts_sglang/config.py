@@ -51,6 +51,11 @@ class FastTTSConfig:
     verifier_mem_fraction: float = option(
         0.3, "Its fraction of the KV memory of both models.", ge=0.01, le=0.95
     )
+    kv_resize: str = option(
+        "off",
+        "Move KV memory between the models while the server runs, as searches need it: off, auto.",
+        choices=("off", "auto"),
+    )
     verifier_batch_tokens: int = option(
         16_384, "Tokens per forward of the verifier.", ge=1, le=1 << 30
     )

@@ -36,6 +36,7 @@ Prompt = str | Sequence[dict[str, Any]] | Sequence[int]
 
 Reply = SearchDone | SearchProgress | ScoreDone
 OnProgress = Callable[[dict[str, Any]], None]
+_STATUS_S = 5.0  # how long a scheduler may take to tell its state
 
 
 class SearchClient:
@@ -170,6 +171,17 @@ class SearchClient:
     def status(self) -> dict[str, Any]:
         """Searches in flight and the configuration, for whoever operates the server."""
         return {"searches": len(self._replies), "config": asdict(self._config)}
+
+    async def kv_status(self) -> dict[str, Any] | None:
+        """State of both models' KV pools; None if the scheduler does not answer in time."""
+        asked = asyncio.ensure_future(self._manager.get_internal_state())
+        try:
+            # shielded: SGLang's reply must still find somebody who waits for it
+            (state, *_) = await asyncio.wait_for(asyncio.shield(asked), _STATUS_S)
+        except TimeoutError:
+            return None
+        kv: dict[str, Any] = state["fasttts_kv"]
+        return kv
 
     def on_done(self, reply: SearchDone) -> None:
         """A search has ended."""

@@ -8,6 +8,7 @@ from typing import Any
 from ..config import ENV, FastTTSConfig
 from . import seeded_sampling
 from .hook import Hook, HookType
+from .kv_status import add_kv_status
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def build_runner(_none: None, scheduler: Any) -> None:
     from .function_verifier import FunctionVerifier
     from .messages import ScoreMessage, SearchMessage, StopSearch
     from .metrics import SchedulerMetrics
+    from .pools.shared_budget import shared_budget
     from .search_runner import SearchRunner
     from .verdicts import GenerativeVerifier
     from .verifier import Verifier
@@ -54,6 +56,9 @@ def build_runner(_none: None, scheduler: Any) -> None:
     elif config.verifier_function:
         verifier = FunctionVerifier(config.verifier_function, scheduler.tokenizer, cache)
     scheduler.fasttts = SearchRunner(scheduler, config, verifier)
+    scheduler.fasttts_budget = budget = shared_budget(scheduler)
+    if budget is not None:
+        scheduler.fasttts_resize = budget.resize  # for Engine.collective_rpc
     args = scheduler.server_args
     publishes = args.enable_metrics and scheduler.ps.attn_tp_rank == 0
     scheduler.fasttts_metrics = SchedulerMetrics(args.served_model_name) if publishes else None
@@ -70,9 +75,11 @@ def step(
     scheduler: Any, running_batch: Any, last_batch: Any
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """BEFORE Scheduler.get_next_batch_to_run: what has completed is scored, new rows join."""
+    if scheduler.fasttts_budget is not None:
+        scheduler.fasttts_budget.between_batches()
     running = scheduler.fasttts.step(running_batch)
     if scheduler.fasttts_metrics is not None:
-        scheduler.fasttts_metrics.observe(scheduler.fasttts)
+        scheduler.fasttts_metrics.observe(scheduler.fasttts, scheduler.fasttts_budget)
     return (scheduler,), {"running_batch": running, "last_batch": last_batch}
 
 
@@ -210,6 +217,13 @@ SCHEDULER_HOOKS = (
         HookType.AFTER,
         flush_verifier,
         "flush the verifier's radix cache too",
+    ),
+    Hook(
+        f"{SCHEDULER}.get_internal_state",
+        ("self", "recv_req"),
+        HookType.AFTER,
+        add_kv_status,
+        "the state of both KV pools",
     ),
     Hook(
         f"{COMPONENTS}.output_streamer.SchedulerOutputStreamer.stream_output",

@@ -111,12 +111,15 @@ class SchedulerMetrics:
         self._pool = gauge(
             "verifier_kv_tokens", "The verifier's KV pool: used, cached, free.", "state"
         )
+        self._bytes = gauge(
+            "kv_mapped_bytes", "Memory of the KV pools that share a budget, by model.", "pool"
+        )
         self._seconds = Counter(
             "fasttts_verifier_seconds", "Time spent in the verifier.", ["model_name"]
         )
 
-    def observe(self, runner: Any) -> None:
-        """Publish the state of a SearchRunner, at most every EVERY_S seconds."""
+    def observe(self, runner: Any, budget: Any = None) -> None:
+        """Publish the state of a SearchRunner and a SharedBudget, at most every EVERY_S seconds."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -128,3 +131,6 @@ class SchedulerMetrics:
         if runner.verifier is not None:
             for state, tokens in runner.verifier.pool().items():
                 self._pool.labels(self._model, state).set(tokens)
+        if budget is not None:
+            for pool, size in budget.mapped().items():
+                self._bytes.labels(self._model, pool).set(size)

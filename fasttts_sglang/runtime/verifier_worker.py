@@ -18,6 +18,7 @@ from sglang.srt.utils.hf_transformers_utils import get_tokenizer
 from ..config import FastTTSConfig, check_vocabulary
 from ..errors import ConfigError, InsufficientMemory
 from ..verifier.families import family_for
+from .pools.build import at_largest, beside, elastic
 from .rendering import Renderer, SharedTokens, TextRenderer
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,11 @@ class VerifierWorker(TpModelWorker):
                 is_draft_worker=True,
             )
         self.renderer = self._renderer(scheduler.tokenizer)
-        self._allocate(_kv_tokens(scheduler, self, config))
+        generator_bytes = _generator_bytes(scheduler, self.model_runner.dtype.itemsize)
+        self._allocate(
+            _kv_tokens(scheduler, self, config),
+            beside(scheduler, config.kv_resize, generator_bytes),
+        )
         runner = self.model_runner
         self.tree = RadixCache(
             CacheInitParams(
@@ -108,12 +113,15 @@ class VerifierWorker(TpModelWorker):
             model.labels = torch.tensor(renderer.labels(), device=device)
         return renderer
 
-    def _allocate(self, num_tokens: int) -> None:
+    def _allocate(self, num_tokens: int, beside_bytes: int | None) -> None:
         self.args.override("fasttts.verifier", max_total_tokens=num_tokens)
         with self.own_config():
-            self.alloc_memory_pool()
-            self.init_attention_backends()
-            self.init_cuda_graphs(capture_decode_cuda_graph=False)
+            with elastic(beside_bytes) as build:
+                self.alloc_memory_pool()
+            self.backing = build.backing  # None: the pool has a fixed size
+            with at_largest(self.model_runner, self.backing):
+                self.init_attention_backends()
+                self.init_cuda_graphs(capture_decode_cuda_graph=False)
 
     @contextmanager
     def own_config(self) -> Iterator[None]:
@@ -145,6 +153,15 @@ def kv_bytes_per_token(model: ModelConfig, tp_size: int, dtype_bytes: int) -> in
     """Bytes of KV cache that one token takes on one rank."""
     heads = model.get_num_kv_heads(tp_size)
     return int(2 * model.num_hidden_layers * heads * model.head_dim * dtype_bytes)
+
+
+def _generator_bytes(scheduler: Any, itemsize: int) -> int:
+    """KV memory that the generator will have at most."""
+    args = scheduler.server_args
+    if args.max_total_tokens is not None:
+        per_token = kv_bytes_per_token(scheduler.model_config, scheduler.ps.tp_size, itemsize)
+        return int(args.max_total_tokens * per_token)
+    return int(get_available_gpu_memory(args.device, scheduler.ps.gpu_id) * _GIB)
 
 
 def _kv_tokens(scheduler: Any, worker: VerifierWorker, config: FastTTSConfig) -> int:

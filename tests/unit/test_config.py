@@ -17,6 +17,7 @@ FLAGS = [
     "--fasttts-verifier-function",
     "--fasttts-verifier-tokens",
     "--fasttts-verifier-mem-fraction",
+    "--fasttts-kv-resize",
     "--fasttts-verifier-batch-tokens",
     "--fasttts-verdict-tokens",
     "--fasttts-max-searches",

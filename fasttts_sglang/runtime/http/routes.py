@@ -54,8 +54,9 @@ async def score(request: Request) -> Any:
 
 @router.get("/status")
 async def status() -> dict[str, Any]:
-    """Version and configuration of this server, and the searches in flight."""
-    return {"version": __version__, "algorithms": known(), **client().status()}
+    """Version and configuration of this server, the searches in flight, and both KV pools."""
+    own = {"version": __version__, "algorithms": known(), **client().status()}
+    return {**own, "kv": await client().kv_status()}
 
 
 @router.get("/algorithms")

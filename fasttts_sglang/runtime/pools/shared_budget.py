@@ -1,0 +1,203 @@
+"""Two pools under one budget, inside the scheduler: who asks for another split, and how."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from typing import Any
+
+from sglang.srt.mem_cache.allocator import TokenToKVPoolAllocator
+from sglang.srt.mem_cache.radix_cache import RadixCache
+
+from ...errors import FastTTSError, InsufficientMemory
+from ...memory.rebalance import Decide, Rebalancer, Workload, equal_tokens
+from ...memory.resize import Resizer
+from . import capacity, needs
+from .backing import Backing
+from .elastic_pool import ElasticPool
+
+logger = logging.getLogger(__name__)
+
+LOOK = 64  # batches between two looks at the workload
+GENERATOR, VERIFIER = "generator", "verifier"
+
+
+class SharedBudget:
+    """Moves KV memory between the generator and the verifier, between two batches.
+
+    The budget is what both pools have at the start.
+
+    Args:
+        scheduler: SGLang's, with `fasttts`, our SearchRunner.
+        backings: Of the generator's and the verifier's pool.
+        decide: Chooses the split for a workload; None gives both models as many tokens.
+    """
+
+    def __init__(
+        self,
+        scheduler: Any,
+        backings: tuple[Backing, Backing],
+        decide: Decide | None = None,
+    ) -> None:
+        self._scheduler = scheduler
+        self._searches = scheduler.fasttts
+        self._verifier = scheduler.fasttts.verifier
+        runner = scheduler.tp_worker.model_runner
+        judge = self._verifier.worker.model_runner
+        first, second = backings
+        self._generator_pool = ElasticPool(
+            runner, scheduler.tree_cache, first, self._tell_generator, self._requests
+        )
+        # a request of the verifier's has long used its prefix when a batch is over
+        self._verifier_pool = ElasticPool(
+            judge, self._verifier.tree, second, self._tell_verifier, lambda: ()
+        )
+        pools = {GENERATOR: self._generator_pool, VERIFIER: self._verifier_pool}
+        budget = sum(pool.mapped_bytes for pool in pools.values())
+        self._resizer = Resizer(pools, budget, settle=first.settle)
+        self._rebalancer = Rebalancer(decide or equal_tokens(first.row_bytes, second.row_bytes))
+        self._countdown = LOOK
+
+    @property
+    def share(self) -> float:
+        """The generator's share of the budget."""
+        return self._generator_pool.mapped_bytes / self._resizer.budget_bytes
+
+    def between_batches(self) -> None:
+        """Look at the workload from time to time, and move memory if it has changed."""
+        if not self._searches.num_live:
+            return
+        self._countdown -= 1
+        if self._countdown:
+            return
+        self._countdown = LOOK
+        share = self._rebalancer.look(self._workload(), self.share)
+        if share is None:
+            return
+        try:
+            self.resize(share)
+        except Exception as exc:  # nothing may reach the batch loop
+            unexpected = None if isinstance(exc, FastTTSError) else exc
+            logger.warning("FastTTS KV pools keep their sizes: %s", exc, exc_info=unexpected)
+
+    def resize(self, generator_share: float) -> None:
+        """Give the generator this share of the budget, or as near to it as running work allows.
+
+        Raises:
+            ValueError: It is not between 0 and 1.
+            InsufficientMemory: What is in use does not fit, or memory could not be had; the pools
+                have their former sizes.
+        """
+        if not 0 < generator_share < 1:
+            raise ValueError(f"generator_share: must be between 0 and 1, got {generator_share}")
+        self._generator_pool.synchronize()  # a forward may be in flight
+        targets = self._targets(generator_share)
+        now = {name: pool.capacity for name, pool in self._resizer.pools.items()}
+        if targets == now:
+            return
+        outcome = self._resizer.resize(targets)
+        self._generator_pool.synchronize()
+        if outcome.error is not None:
+            state = outcome.failed_in.value if outcome.failed_in else ""
+            raise InsufficientMemory(
+                f"resizing KV pools from {now} to {targets} failed while {state}: {outcome.error}",
+                missing=0,
+            )
+        logger.info("FastTTS KV pools: %s -> %s tokens", now, targets)
+
+    def status(self) -> dict[str, Any]:
+        """Sizes and counts, for people and metrics."""
+        resizer = self._resizer
+        return {
+            "budget_bytes": resizer.budget_bytes,
+            "peak_bytes": resizer.peak_bytes,
+            "resizes": resizer.num_done,
+            "rolled_back": resizer.num_rolled_back,
+            "state": resizer.state.value,
+        }
+
+    def mapped(self) -> dict[str, int]:
+        """Bytes of physical memory by pool."""
+        return {name: pool.mapped_bytes for name, pool in self._resizer.pools.items()}
+
+    # -- what is wanted ----------------------------------------------------------------
+
+    def _targets(self, share: float) -> Mapping[str, int]:
+        """Whole units for both; what is admitted fits into each.
+
+        Raises:
+            InsufficientMemory: There is no such split.
+        """
+        first, second = self._generator_pool, self._verifier_pool
+        budget = self._resizer.budget_bytes
+        least_first, least_second = self._least()
+        tokens = max(first.tokens_in(int(budget * share)), least_first)
+        rest = max(second.tokens_in(budget - first.bytes_at(tokens)), least_second)
+        tokens = min(tokens, first.tokens_in(budget - second.bytes_at(rest)))
+        if tokens < least_first:
+            missing = first.bytes_at(least_first) + second.bytes_at(least_second) - budget
+            raise InsufficientMemory(
+                f"running work needs {least_first} tokens of KV in the generator and"
+                f" {least_second} in the verifier, {missing / (1 << 20):.1f} MiB more than the"
+                f" budget of {budget / (1 << 20):.1f} MiB in such a split",
+                missing=missing,
+            )
+        return {GENERATOR: tokens, VERIFIER: rest}
+
+    def _least(self) -> tuple[int, int]:
+        """Tokens that must be left to each pool for what runs or waits."""
+        runner = self._searches
+        live = list(runner.searches())
+        least = needs.generator_tokens(live, self._requests())
+        busy = self._verifier.busy or runner.scores.busy
+        judged = needs.verifier_tokens(live, self._verifier, busy)
+        # what is admitted fits into what there is now
+        return (
+            min(least, self._generator_pool.capacity),
+            min(judged, self._verifier_pool.capacity),
+        )
+
+    def _workload(self) -> Workload:
+        live = list(self._searches.searches())
+        rows = chain.from_iterable(search.rows for search in live)
+        paths = [len(row.req.origin_input_ids) + len(row.req.output_ids) for row in rows if row.req]
+        return Workload(sum(search.params.n for search in live), max(paths, default=0))
+
+    # -- SGLang's side -----------------------------------------------------------------
+
+    def _requests(self) -> Iterable[Any]:
+        """All requests that the generator has or will run, each once."""
+        scheduler = self._scheduler
+        batches = [scheduler.running_batch, scheduler.last_batch]
+        if scheduler.enable_overlap:
+            batches += [batch for batch, _ in scheduler.result_queue]
+        lists = [batch.reqs for batch in batches if batch is not None]
+        lists += [scheduler.waiting_queue, [scheduler.chunked_req] if scheduler.chunked_req else []]
+        return {id(req): req for req in chain.from_iterable(lists)}.values()
+
+    def _tell_generator(self, tokens: int) -> None:
+        runner = self._scheduler.tp_worker.model_runner
+        capacity.tell_runner(runner, tokens, self._generator_pool.bytes_at(tokens))
+        capacity.tell_scheduler(self._scheduler, tokens)
+
+    def _tell_verifier(self, tokens: int) -> None:
+        runner = self._verifier.worker.model_runner
+        capacity.tell_runner(runner, tokens, self._verifier_pool.bytes_at(tokens))
+
+
+def shared_budget(scheduler: Any) -> SharedBudget | None:
+    """What resizes this scheduler's pools, or None if it is not asked for or not possible."""
+    worker = scheduler.fasttts_verifier
+    first = getattr(scheduler, "fasttts_backing", None)
+    second = None if worker is None else worker.backing
+    if first is None or second is None:
+        return None
+    kinds = {
+        scheduler.token_to_kv_pool_allocator: TokenToKVPoolAllocator,
+        worker.model_runner.token_to_kv_pool_allocator: TokenToKVPoolAllocator,
+        scheduler.tree_cache: RadixCache,
+    }
+    for part, kind in kinds.items():
+        if type(part) is not kind:
+            logger.warning("--fasttts-kv-resize has no effect with a %s", type(part).__name__)
+            return None
+    return SharedBudget(scheduler, (first, second))
