@@ -27,6 +27,7 @@ from .environment import describe
 
 MIB = 1 << 20
 LAYERS = 8
+SLACK = 128 * MIB  # what CUDA takes for kernels, graphs and page tables meanwhile
 
 
 class Checks:
@@ -148,7 +149,7 @@ def check_memory(checks: Checks, budget: int, moves: int) -> None:
         checks.figures["driver_bytes"], checks.figures["mapped_bytes"] = driver, ours
         # temporaries of the checks stay with torch's allocator
         cached = memory.torch.cuda.memory_reserved()
-        assert abs(driver - cached - ours) <= 64 * MIB, (driver, cached, ours)
+        assert abs(driver - cached - ours) <= SLACK, (driver, cached, ours)
         return f"driver {(driver - cached) / MIB:.0f} MiB, ours {ours / MIB:.0f} MiB"
 
     def move_at_random() -> str:
@@ -173,7 +174,7 @@ def check_memory(checks: Checks, budget: int, moves: int) -> None:
             used = memory.used() - memory.used_before - memory.torch.cuda.memory_reserved()
             worst = max(worst, used)
             assert memory.mapped() <= budget, (memory.mapped(), budget)
-            assert used <= budget + 64 * MIB, f"driver says {used}, budget is {budget}"
+            assert used <= budget + SLACK, f"driver says {used}, budget is {budget}"
         checks.figures["move_ms"] = [round(s * 1e3, 2) for s in seconds]
         checks.figures["peak_driver_bytes"] = worst
         return f"{moves} moves, median {statistics.median(seconds) * 1e3:.1f} ms, at most " + (
@@ -182,26 +183,21 @@ def check_memory(checks: Checks, budget: int, moves: int) -> None:
         )
 
     def too_much() -> str:
-        pool = memory.pools[0]
-        free, _ = memory.torch.cuda.mem_get_info(memory.device)
-        hog = memory.torch.empty(max(0, free - 256 * MIB), dtype=memory.torch.uint8, device="cuda")
-        rows, shape = pool.rows, pool.mapped_bytes
+        torch = memory.torch
+        pool = max(memory.pools, key=lambda pool: pool.mapped_bytes)
         pool.unmap(pool.unit)
         memory.granules.settle()
-        filler = memory.torch.empty(
-            max(0, memory.torch.cuda.mem_get_info(memory.device)[0] - 64 * MIB),
-            dtype=memory.torch.uint8,
-            device="cuda",
-        )
+        free, _ = torch.cuda.mem_get_info(memory.device)
+        hog = torch.empty(max(0, free - 128 * MIB), dtype=torch.uint8, device=memory.device)
         try:
-            pool.map(rows)
+            pool.map(pool.largest)
         except RuntimeError as exc:
             said = str(exc)
         else:
-            raise AssertionError(f"{shape} bytes were mapped beside a full device")
+            raise AssertionError("the whole budget was mapped beside a full device")
         finally:
-            del hog, filler
-            memory.torch.cuda.empty_cache()
+            del hog
+            torch.cuda.empty_cache()
         assert pool.rows == pool.unit
         memory.verify(pool, pool.unit)
         memory.replay()
@@ -214,7 +210,7 @@ def check_memory(checks: Checks, budget: int, moves: int) -> None:
         memory.granules.settle()
         memory.torch.cuda.empty_cache()
         left = memory.used() - memory.used_before
-        assert left <= 64 * MIB, f"{left} bytes are left"
+        assert left <= SLACK, f"{left} bytes are left"
         return f"{left / MIB:.1f} MiB left"
 
     for name, check in (
@@ -232,6 +228,8 @@ def check_memory(checks: Checks, budget: int, moves: int) -> None:
 
 def check_engine(checks: Checks, moves: int) -> None:
     """The same searches with and without random moves."""
+    import torch
+
     from fasttts_sglang import FastTTSEngine, SearchParams
     from fasttts_sglang.config import FastTTSConfig
     from fasttts_sglang.models import tiny_task
@@ -251,6 +249,12 @@ def check_engine(checks: Checks, moves: int) -> None:
             assert found["budget"] is not None, "the pools were not built elastic: see the log"
             return dict(found)
 
+        def used() -> int:
+            if not torch.cuda.is_available():
+                return 0
+            free, total = torch.cuda.mem_get_info()
+            return total - free
+
         def undisturbed() -> str:
             checks.figures["before"] = state()
             engine.flush_cache()
@@ -259,6 +263,7 @@ def check_engine(checks: Checks, moves: int) -> None:
 
         def disturbed() -> str:
             rng, refused, asked, seconds = random.Random(1), [], 0, []
+            before = peak = used()  # the driver's figure: both pools have all of the budget
 
             def work() -> None:
                 while asked < moves or not others:
@@ -276,13 +281,16 @@ def check_engine(checks: Checks, moves: int) -> None:
                 except AssertionError as exc:
                     refused.append(str(exc))
                 seconds.append(time.perf_counter() - began)
+                peak = max(peak, used())
             thread.join()
+            checks.figures["driver_grew_by_bytes"] = peak - before
             checks.figures["after"] = after = state()
             checks.figures["refused"] = refused[:5]
             checks.figures["call_ms"] = statistics.median(seconds) * 1e3
             budget = after["budget"]
             assert budget["peak_bytes"] <= budget["budget_bytes"], budget
             assert budget["resizes"] > 0, refused[:3]
+            assert peak - before <= SLACK, f"the driver says {peak - before} bytes more"
             results.extend(others)
             return (
                 f"{asked} asked, {budget['resizes']} done, {len(refused)} refused while"
@@ -291,10 +299,7 @@ def check_engine(checks: Checks, moves: int) -> None:
 
         def same() -> str:
             first, *others = [
-                [
-                    (r.answer, [(c.text, c.score) for c in r.candidates], r.usage.completion_tokens)
-                    for r in run
-                ]
+                [(r.answer, [(c.text, c.score) for c in r.candidates]) for r in run]
                 for run in results
             ]
             wrong = sum(a != b for run in others for a, b in zip(first, run, strict=True))

@@ -49,6 +49,9 @@ class ResizablePool(Protocol):
     def bytes_at(self, capacity: int) -> int:
         """Physical memory it needs for `capacity` tokens."""
 
+    def tokens_in(self, size: int) -> int:
+        """Most tokens that `size` bytes hold; 0 if none."""
+
     def drain(self, capacity: int) -> None:
         """Forget cached KV until what is left fits into `capacity`. Raises if more is in use."""
 
@@ -131,6 +134,31 @@ class Resizer:
                 f" by {_mib(missing)}",
                 missing=missing,
             )
+
+    def split(
+        self, first: str, second: str, share: float, least: tuple[int, int]
+    ) -> dict[str, int]:
+        """Capacities that give pool `first` about `share` of the budget and `second` the rest.
+
+        Args:
+            least: Tokens that must be left to each; they win over the share.
+
+        Raises:
+            InsufficientMemory: Both cannot be had.
+        """
+        one, other, budget = self.pools[first], self.pools[second], self.budget_bytes
+        need = one.bytes_at(least[0]), other.bytes_at(least[1])
+        if (missing := sum(need) - budget) > 0:
+            raise InsufficientMemory(
+                f"running work needs {least[0]} tokens of KV in the {first} ({_mib(need[0])}) and"
+                f" {least[1]} in the {second} ({_mib(need[1])}), {_mib(missing)} more than the"
+                f" budget of {_mib(budget)}",
+                missing=missing,
+            )
+        wanted = min(int(budget * share), budget - need[1])
+        tokens = max(one.tokens_in(wanted), least[0])
+        rest = max(other.tokens_in(budget - one.bytes_at(tokens)), least[1])
+        return {first: tokens, second: rest}
 
     def resize(self, targets: Mapping[str, int]) -> Outcome:
         """Bring the pools to `targets` tokens, or back to where they were.

@@ -39,6 +39,9 @@ class FakePool:
     def bytes_at(self, capacity: int) -> int:
         return -(-capacity // UNIT) * UNIT * self.token
 
+    def tokens_in(self, size: int) -> int:
+        return min(size // (UNIT * self.token) * UNIT, self.largest)
+
     def drain(self, capacity: int) -> None:
         self._called("drain")
         if self.live > capacity:
@@ -86,6 +89,27 @@ def test_what_shrinks_goes_first() -> None:
     assert (generator.calls, verifier.calls) == (["drain", "shrink"], ["grow"])
     assert generator.memory.peak == resizer.peak_bytes == resizer.budget_bytes
     assert settled == [resizer.budget_bytes]
+
+
+@given(st.floats(0, 1), st.integers(1, 230), st.integers(1, 330))
+def test_a_split_fits_and_leaves_what_is_needed(share: float, first: int, second: int) -> None:
+    resizer, generator, verifier, _ = make()
+    budget = resizer.budget_bytes
+    need = generator.bytes_at(first) + verifier.bytes_at(second)
+    try:
+        targets = resizer.split("generator", "verifier", share, (first, second))
+    except InsufficientMemory as refused:
+        assert refused.missing == need - budget > 0
+        return
+    assert need <= budget
+    resizer.check(targets)
+    assert targets["generator"] >= first and targets["verifier"] >= second
+    # what is left over is less than a unit of the verifier, and the share is as near as can be
+    left = budget - generator.bytes_at(targets["generator"])
+    assert left - verifier.bytes_at(targets["verifier"]) < UNIT * verifier.token
+    if generator.bytes_at(first) < budget * share < budget - verifier.bytes_at(second):
+        off = budget * share - generator.bytes_at(targets["generator"])
+        assert 0 <= off < UNIT * generator.token
 
 
 plans = st.lists(

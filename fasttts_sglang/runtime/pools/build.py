@@ -70,6 +70,8 @@ def elastic(beside_bytes: int | None) -> Iterator[Build]:
         yield build
     finally:
         _current = None
+    if beside_bytes is not None and build.backing is None:
+        logger.warning("--fasttts-kv-resize has no effect: SGLang built another kind of KV pool")
 
 
 @contextmanager

@@ -1,10 +1,13 @@
 """Touch points with SGLang of resizable KV pools; installed only with --fasttts-kv-resize."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from ..hook import Hook, HookType
 from .build import at_largest, create_buffers, elastic
+
+logger = logging.getLogger(__name__)
 
 _SCHEDULER = "sglang.srt.managers.scheduler.Scheduler"
 
@@ -12,6 +15,8 @@ _SCHEDULER = "sglang.srt.managers.scheduler.Scheduler"
 def build_generator_pool(stock: Callable[[Any], None], scheduler: Any) -> None:
     """AROUND Scheduler.init_memory_pools: the generator's pool can grow by the verifier's."""
     verifier = scheduler.fasttts_verifier
+    if verifier is None:
+        logger.warning("--fasttts-kv-resize has no effect: there is no verifier model")
     backing = None if verifier is None else verifier.backing
     with elastic(None if backing is None else backing.mapped_bytes) as build:
         stock(scheduler)

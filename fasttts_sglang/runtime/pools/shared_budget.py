@@ -1,7 +1,7 @@
 """Two pools under one budget, inside the scheduler: who asks for another split, and how."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -53,6 +53,8 @@ class SharedBudget:
         )
         pools = {GENERATOR: self._generator_pool, VERIFIER: self._verifier_pool}
         budget = sum(pool.mapped_bytes for pool in pools.values())
+        for pool, model in ((self._generator_pool, runner), (self._verifier_pool, judge)):
+            capacity.tell_runner(model, pool.capacity, pool.mapped_bytes)
         self._resizer = Resizer(pools, budget, settle=first.settle)
         self._rebalancer = Rebalancer(decide or equal_tokens(first.row_bytes, second.row_bytes))
         self._countdown = LOOK
@@ -70,11 +72,10 @@ class SharedBudget:
         if self._countdown:
             return
         self._countdown = LOOK
-        share = self._rebalancer.look(self._workload(), self.share)
-        if share is None:
-            return
         try:
-            self.resize(share)
+            share = self._rebalancer.look(self._workload(), self.share)
+            if share is not None:
+                self.resize(share)
         except Exception as exc:  # nothing may reach the batch loop
             unexpected = None if isinstance(exc, FastTTSError) else exc
             logger.warning("FastTTS KV pools keep their sizes: %s", exc, exc_info=unexpected)
@@ -90,7 +91,7 @@ class SharedBudget:
         if not 0 < generator_share < 1:
             raise ValueError(f"generator_share: must be between 0 and 1, got {generator_share}")
         self._generator_pool.synchronize()  # a forward may be in flight
-        targets = self._targets(generator_share)
+        targets = self._resizer.split(GENERATOR, VERIFIER, generator_share, self._least())
         now = {name: pool.capacity for name, pool in self._resizer.pools.items()}
         if targets == now:
             return
@@ -120,28 +121,6 @@ class SharedBudget:
         return {name: pool.mapped_bytes for name, pool in self._resizer.pools.items()}
 
     # -- what is wanted ----------------------------------------------------------------
-
-    def _targets(self, share: float) -> Mapping[str, int]:
-        """Whole units for both; what is admitted fits into each.
-
-        Raises:
-            InsufficientMemory: There is no such split.
-        """
-        first, second = self._generator_pool, self._verifier_pool
-        budget = self._resizer.budget_bytes
-        least_first, least_second = self._least()
-        tokens = max(first.tokens_in(int(budget * share)), least_first)
-        rest = max(second.tokens_in(budget - first.bytes_at(tokens)), least_second)
-        tokens = min(tokens, first.tokens_in(budget - second.bytes_at(rest)))
-        if tokens < least_first:
-            missing = first.bytes_at(least_first) + second.bytes_at(least_second) - budget
-            raise InsufficientMemory(
-                f"running work needs {least_first} tokens of KV in the generator and"
-                f" {least_second} in the verifier, {missing / (1 << 20):.1f} MiB more than the"
-                f" budget of {budget / (1 << 20):.1f} MiB in such a split",
-                missing=missing,
-            )
-        return {GENERATOR: tokens, VERIFIER: rest}
 
     def _least(self) -> tuple[int, int]:
         """Tokens that must be left to each pool for what runs or waits."""
