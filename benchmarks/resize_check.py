@@ -226,7 +226,7 @@ def check_memory(checks: Checks, budget: int, moves: int) -> None:
             return
 
 
-def check_engine(checks: Checks, moves: int) -> None:
+def check_engine(checks: Checks, moves: int, widths: list[int]) -> None:
     """The same searches with and without random moves."""
     import torch
 
@@ -234,13 +234,12 @@ def check_engine(checks: Checks, moves: int) -> None:
     from fasttts_sglang.config import FastTTSConfig
     from fasttts_sglang.models import tiny_task
 
-    problems = tiny_task.problems(3, 6, "heldout")
-    params = [
-        SearchParams.from_dict({**tiny_task.SEARCH, "n": n, "seed": n})
-        for n in (4, 8, 16, 32, 64, 128)
-    ]
+    problems = tiny_task.problems(3, len(widths), "heldout")
+    params = [SearchParams.from_dict({**tiny_task.SEARCH, "n": n, "seed": n}) for n in widths]
     config = FastTTSConfig(kv_resize="auto")
-    options = {"max_total_tokens": 800_000, "enable_deterministic_inference": True}
+    options: dict[str, Any] = {"max_total_tokens": 20_000}
+    if torch.cuda.is_available():
+        options = {"max_total_tokens": 800_000, "enable_deterministic_inference": True}
     with FastTTSEngine(config=config, **options) as engine:
         sglang: Any = engine._engine
 
@@ -325,6 +324,7 @@ def main() -> None:
     parser.add_argument("--moves", type=int, default=50)
     parser.add_argument("--engine", action="store_true", help="also run searches of the tiny pair")
     parser.add_argument("--engine-moves", type=int, default=200)
+    parser.add_argument("--widths", type=int, nargs="+", default=[4, 8, 16, 32, 64, 128])
     args = parser.parse_args()
     checks = Checks()
     import torch
@@ -334,7 +334,7 @@ def main() -> None:
     elif not args.engine:
         sys.exit("no CUDA device: only --engine can run, on plain memory")
     if args.engine:
-        check_engine(checks, args.engine_moves)
+        check_engine(checks, args.engine_moves, args.widths)
     print(json.dumps({"environment": describe(), "failed": checks.failed, **checks.figures}))
     sys.exit(bool(checks.failed))
 
