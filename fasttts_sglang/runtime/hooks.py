@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..config import ENV, FastTTSConfig
-from . import seeded_sampling
+from . import decode_results, seeded_sampling
 from .hook import Hook, HookType
 from .kv_status import add_kv_status
 
@@ -198,6 +198,14 @@ SCHEDULER_HOOKS = (
         "step boundaries; a row goes on as child 0 instead of finishing",
     ),
     Hook(
+        f"{COMPONENTS}.batch_result_processor.SchedulerBatchResultProcessor"
+        ".process_batch_result_decode",
+        ("self", "batch", "result"),
+        HookType.AROUND,
+        decode_results.take_tokens,
+        "rows cost little per token",
+    ),
+    Hook(
         f"{SCHEDULER}.abort_request",
         ("self", "recv_req"),
         HookType.AFTER,
@@ -252,6 +260,21 @@ SCHEDULER_HOOKS = (
         HookType.AFTER,
         seeded_sampling.merge_seeds,
         "keep seeds aligned when only one side has them",
+    ),
+    Hook(
+        "sglang.srt.layers.sampler.Sampler.forward",
+        (
+            "self",
+            "logits_output",
+            "sampling_info",
+            "return_logprob",
+            "top_logprobs_nums",
+            "token_ids_logprobs",
+            "positions",
+        ),
+        HookType.AROUND,
+        seeded_sampling.sample_from_logits,
+        "sample seeded rows without a softmax",
     ),
     Hook(
         "sglang.srt.layers.sampler.Sampler._sample_from_probs",

@@ -1,6 +1,7 @@
 """A decode row of a search: an SGLang request that walks down the tree, child 0 by child 0."""
 
 from array import array
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ class Row:
     search: "ActiveSearch"
     branch: Branch
     limit: int = 0  # tokens that the current step may have
+    stop_len: int = 0  # of the request's output, when that limit is reached
+    plain: Container[int] = ()  # tokens that certainly end nothing
     steps_left: int | None = 1  # of the current node; None: decode to the end of the answer
     req: Any = None  # SGLang's Req
     begin: int = 0  # where the node's tokens begin in the request's output

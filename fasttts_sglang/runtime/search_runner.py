@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -139,6 +139,8 @@ class SearchRunner:
         self._dropped.clear()
         if not self._live and not self._queue and not self.scores.busy:
             self._take_scores()  # drops what nobody waits for
+            if self.verifier is not None and self.verifier.busy:
+                self.verifier.step()
             return running
         if self._queue and len(self._live) < self._config.max_searches:
             while self._queue and len(self._live) < self._config.max_searches:
@@ -151,6 +153,7 @@ class SearchRunner:
         began, waited = time.perf_counter(), self.verifier_s
         running = self._move(running)
         while self._only_the_verifier_works(running):
+            self._await_verifier()
             running = self._move(running)
         own_s = time.perf_counter() - began - (self.verifier_s - waited)
         for search in self._live.values():
@@ -228,7 +231,8 @@ class SearchRunner:
         )
         mode = Speculation(params.speculation or self._config.speculation)
         tree = SearchTree(make(params), AGGREGATIONS[params.aggregation], mode)
-        rules = StepRules(params, budget, steps, replay)
+        vocab_size = scheduler.model_config.vocab_size
+        rules = StepRules(params, budget, steps, replay, vocab_size)
         counts = Counts(len(message.prompt_ids))
         scoring = Scoring(tree, renderer, problem, longest, replay, counts)
         return ActiveSearch(self, message, params, tree, rules, scoring, counts)
@@ -269,15 +273,23 @@ class SearchRunner:
         self._take_scores()
 
     def _go_on_scoring(self) -> None:
-        """A verifier that takes its time writes on."""
+        """A verifier that takes its time goes on."""
         assert self.verifier is not None
+        self._spend(self.verifier.step)
+        self._take_scores()
+
+    def _await_verifier(self) -> None:
+        assert self.verifier is not None
+        self._spend(self.verifier.wait)
+
+    def _spend(self, act: Callable[[], None]) -> None:
+        """`act` takes time that the searches wait for their scores."""
         tick = time.perf_counter()
-        self.verifier.step()
+        act()
         seconds = time.perf_counter() - tick
         self.verifier_s += seconds
         for search, _ in self._asked:
             search.timing["verifier_s"] += seconds
-        self._take_scores()
 
     def _take_scores(self) -> None:
         """Give out the scores that are there."""

@@ -46,6 +46,44 @@ def merge_seeds(_none: None, info: Any, other: Any) -> None:
         info.sampling_seed = torch.cat([mine, random_seeds(total - len(mine), mine.device)])
 
 
+def sample_from_logits(
+    stock: Callable[..., torch.Tensor],
+    sampler: Any,
+    logits_output: Any,
+    sampling_info: Any,
+    return_logprob: bool,
+    top_logprobs_nums: Any,
+    token_ids_logprobs: Any,
+    positions: torch.Tensor,
+) -> torch.Tensor:
+    """AROUND Sampler.forward: seeded rows without filters on a GPU, in one pass over the logits."""
+    info, logits = sampling_info, logits_output.next_token_logits
+    filtered = info.need_top_p_sampling or info.need_top_k_sampling or info.need_min_p_sampling
+    if (
+        info.sampling_seed is None
+        or filtered
+        or return_logprob
+        or any(info.return_sampling_masks or ())
+        or not logits.is_cuda
+        or sampler.enable_deterministic
+    ):
+        return stock(
+            sampler,
+            logits_output,
+            info,
+            return_logprob,
+            top_logprobs_nums,
+            token_ids_logprobs,
+            positions,
+        )
+    from . import gumbel
+
+    logits = sampler._preprocess_logits(logits, info)
+    ids = gumbel.gumbel_argmax(logits, info.sampling_seed, positions, info.temperatures)
+    sampler._sync_token_ids_across_tp(ids, info)
+    return ids
+
+
 def sample(
     stock: Callable[..., torch.Tensor],
     sampler: Any,

@@ -10,22 +10,30 @@ from .steps import StepEnds
 
 
 class StepRules:
-    """Looks at every new token of a search's rows.
+    """Looks at the new tokens of a search's rows.
 
     Args:
         budget: Response tokens of one path.
+        vocab_size: Tokens are below it.
     """
 
     def __init__(
-        self, params: SearchParams, budget: int, steps: StepEnds, replay: Replay | None
+        self,
+        params: SearchParams,
+        budget: int,
+        steps: StepEnds,
+        replay: Replay | None,
+        vocab_size: int,
     ) -> None:
         self.budget = budget
         self.replay = replay
         self._params = params
         self._steps = steps
+        self._plain = steps.plain if replay is None else range(vocab_size)
 
     def set_out(self, row: Row) -> None:
         """Prepare `row` for the node that it is about to decode."""
+        row.plain = self._plain
         row.steps_left = row.branch.step.steps
         if self.replay is not None:
             row.steps_left = 1
@@ -34,10 +42,10 @@ class StepRules:
     def look(self, row: Row) -> Finish | None:
         """How the node has ended with the token that `row` has just got; None: it goes on.
 
-        Runs once per row and decode step.
+        Need not be asked about a token in `row.plain` before the output has `row.stop_len`.
         """
         ids = row.req.output_ids
-        if len(ids) - row.step_begin < row.limit and not self._ends(row, ids):
+        if len(ids) < row.stop_len and not self._ends(row, ids):
             return None
         own, branch = row.own_ids(), row.branch
         finish = self._finish(row, own, full=branch.parent_len + len(own) >= self.budget)
@@ -64,9 +72,12 @@ class StepRules:
         else:
             params = self._params
             row.limit = min(left, params.max_step_tokens, params.step_tokens or left)
+        row.stop_len = row.step_begin + row.limit
 
     def _ends(self, row: Row, ids: Sequence[int]) -> bool:
         if self.replay is not None:
+            return False
+        if self._steps.is_plain(ids[-1]):
             return False
         if self._steps.is_eos(ids[-1]):
             return True

@@ -31,6 +31,7 @@ class StepEnds:
         self._eos_ids = frozenset(eos_token_ids)
         self._step_tokens = step_tokens
         self._may_end: dict[int, bool] = {}
+        self.plain: set[int] = set()  # tokens looked at that end neither a step nor the answer
 
     def is_boundary(self, ids: Sequence[int], begin: int, end: int) -> bool:
         """Whether the step ids[begin:end] is complete. No earlier boundary lies inside it."""
@@ -41,6 +42,15 @@ class StepEnds:
             return False
         tail = self._tokenizer.decode(list(ids[max(begin, end - _TAIL) : end]))
         return any(text in tail for text in self._stop)
+
+    def is_plain(self, token: int) -> bool:
+        """Whether `token` can end nothing; remembered in `plain`."""
+        if token in self.plain:
+            return True
+        if token in self._stop_ids or token in self._eos_ids or self._can_end(token):
+            return False
+        self.plain.add(token)
+        return True
 
     def is_eos(self, token: int) -> bool:
         """Whether `token` ends the answer."""

@@ -57,7 +57,7 @@ class GenerativeVerifier(VerifierRunner):
         self._reserve = self._text.num_question + verdict_tokens + len(self._text.end)
         self._eos = {self._text.eos_id, *(worker.model_config.hf_eos_token_id or ())}
         self._labels = torch.tensor(self._text.labels, device=self._runner.device)
-        self._by_key: dict[bytes, _Verdict] = {}  # equal steps get one verdict
+        self._verdicts: dict[bytes, _Verdict] = {}  # equal steps get one verdict
         self._waiting: deque[_Verdict] = deque()
         self._group: list[_Verdict] = []
         self._batch: ScheduleBatch | None = None
@@ -83,18 +83,18 @@ class GenerativeVerifier(VerifierRunner):
                     job.scores[number] = known
                     continue
                 job.missing += 1
-                if (verdict := self._by_key.get(key)) is None:
-                    verdict = self._by_key[key] = _Verdict(key, [], job.question(number))
+                if (verdict := self._verdicts.get(key)) is None:
+                    verdict = self._verdicts[key] = _Verdict(key, [], job.question(number))
                     self._waiting.append(verdict)
                 verdict.wanted.append((job, number))
 
     def drop(self, jobs: Sequence[ScoreJob]) -> None:
         """Nobody wants these jobs any more."""
         dropped = set(map(id, jobs))
-        for verdict in list(self._by_key.values()):
+        for verdict in list(self._verdicts.values()):
             verdict.wanted = [(job, n) for job, n in verdict.wanted if id(job) not in dropped]
             if not verdict.wanted:
-                del self._by_key[verdict.key]
+                del self._verdicts[verdict.key]
         self._waiting = deque(verdict for verdict in self._waiting if verdict.wanted)
         self._end([verdict for verdict in self._group if not verdict.wanted])
 
@@ -109,7 +109,7 @@ class GenerativeVerifier(VerifierRunner):
         except Exception as exc:
             lost = self._group or list(self._waiting)[:1]
             for verdict in lost:
-                self._by_key.pop(verdict.key, None)  # it may have been taken already
+                self._verdicts.pop(verdict.key, None)  # it may have been taken already
                 for job, _ in verdict.wanted:
                     job.error = f"the verifier failed: {exc}"
             self._waiting = deque(verdict for verdict in self._waiting if verdict not in lost)
@@ -197,7 +197,7 @@ class GenerativeVerifier(VerifierRunner):
         return token
 
     def _take(self, verdict: _Verdict, score: float) -> None:
-        del self._by_key[verdict.key]
+        del self._verdicts[verdict.key]
         for job, number in verdict.wanted:
             job.scores[number] = score
             job.missing -= 1

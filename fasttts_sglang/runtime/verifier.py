@@ -31,6 +31,9 @@ class Verifier(Protocol):
     def step(self) -> None:
         """Go on with the jobs begun."""
 
+    def wait(self) -> None:
+        """Block until `step` has something to do."""
+
     def drop(self, jobs: Sequence[ScoreJob]) -> None:
         """Forget jobs that are not done."""
 
@@ -53,6 +56,9 @@ class Immediate:
         return False
 
     def step(self) -> None:
+        """Nothing is begun."""
+
+    def wait(self) -> None:
         """Nothing is begun."""
 
     def drop(self, jobs: Sequence[ScoreJob]) -> None:

@@ -1,7 +1,9 @@
 """Scores steps: only what is new is computed, every step of every sequence in one pass."""
 
 import math
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,15 +15,28 @@ from sglang.srt.mem_cache.radix_cache import RadixKey
 from sglang.srt.sampling.sampling_params import SamplingParams
 from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 
-from ..errors import BadRequest, SearchFailed
+from ..errors import BadRequest
 from ..verifier.score_cache import ScoreCache
+from .lane import Lane, Values
 from .reading import ScoreJob
-from .verifier import Immediate
 from .verifier_worker import MAX_ROWS, VerifierWorker
 
 
-class VerifierRunner(Immediate):
-    """Runs the verifier in small prefill batches on its own KV pool and radix cache."""
+@dataclass(slots=True)
+class _Flight:
+    """A batch that is being computed."""
+
+    jobs: list[ScoreJob]
+    reqs: list[Req]
+    values: Values  # one for each step without a score, job after job
+
+
+class VerifierRunner:
+    """Runs the verifier in small prefill batches on its own KV pool and radix cache.
+
+    On a GPU a batch runs on a stream of its own, beside the generator's decode steps: `score` only
+    launches it, `step` takes the scores when they are there.
+    """
 
     def __init__(
         self, worker: VerifierWorker, future_map: Any, batch_tokens: int, cache: ScoreCache
@@ -31,11 +46,20 @@ class VerifierRunner(Immediate):
         self.cache = cache
         self.renderer = worker.renderer
         self._future_map = future_map
-        self._batch_tokens = batch_tokens
+        self._batch_tokens, self._max_rows = batch_tokens, MAX_ROWS
+        if (graphs := worker.graphs) is not None:
+            self._batch_tokens = min(batch_tokens, graphs.max_tokens)
+            self._max_rows = graphs.max_rows
         self._runner = worker.model_runner
         self._allocator = self._runner.token_to_kv_pool_allocator
         self._count = 0
         self._reserve = 0  # tokens that must stay free behind a path
+        self.lane = Lane(worker)
+        self._queue: deque[ScoreJob] = deque()
+        self._flight: _Flight | None = None
+        self._by_key: dict[bytes, ScoreJob] = {}  # of jobs in the queue or in flight
+        self._twins: list[ScoreJob] = []  # their last key is that of another
+        self._alone = 0  # jobs from the front of the queue that get a forward each
 
     def path_budget(self, prompt_tokens: int, max_tokens: int) -> int:
         """Response tokens a path may have so that it can be scored; see RowFactory.path_budget.
@@ -63,36 +87,79 @@ class VerifierRunner(Immediate):
         """Longest sequence that can be read."""
         return min(self.worker.model_config.context_len, self._runner.max_total_num_tokens)
 
+    @property
+    def busy(self) -> bool:
+        """Whether jobs wait or are being computed."""
+        return bool(self._flight or self._queue or self._twins)
+
     def score(self, jobs: Sequence[ScoreJob]) -> None:
-        """Fill in `scores` of every job. A job without ends only brings its KV into the cache.
+        """Begin to fill in `scores` of every job; without a stream of its own, also end.
 
-        Equal sequences are scored once: another place in a batch may round differently, and beams
-        that hold the same tokens must tie exactly.
-
-        Raises:
-            SearchFailed: A sequence does not fit into the verifier's KV cache.
+        A job without ends only brings its KV into the cache. Equal sequences are scored once:
+        another place in a batch may round differently, and beams that hold the same tokens must
+        tie exactly. What fails leaves an `error` in its job.
         """
-        first: dict[bytes, ScoreJob] = {}
-        todo: list[ScoreJob] = []
-        twins: list[ScoreJob] = []
         for job in jobs:
             if not job.ends:
-                todo.append(job)
+                self._queue.append(job)
             elif not self._from_cache(job):
-                known = first.setdefault(job.keys[-1], job)
-                (todo if known is job else twins).append(job)
-        self._compute(todo)
-        self._compute([job for job in twins if not _copy(first[job.keys[-1]], job)])
+                job.missing = len(job.ends) - len(job.scores)
+                known = self._by_key.setdefault(job.keys[-1], job)
+                if known is job:
+                    self._queue.append(job)
+                else:
+                    self._twins.append(job)
+        self.step()
+        while self.lane.synchronous and self.busy:
+            self.step()
 
-    def _compute(self, todo: Sequence[ScoreJob]) -> None:
-        if not todo:
-            return
-        with self.worker.own_config():
-            while todo:
-                todo = todo[self._score_some(todo) :]
+    def step(self) -> None:
+        """Take what is computed, begin with what waits."""
+        if self._flight is not None:
+            if not self._flight.values.ready():
+                return
+            self._land(self._flight)
+        if not self._queue and self._twins:
+            self._settle_twins()
+        if self._queue:
+            with self.lane, self.worker.own_config():
+                self._flight = self._start()
+
+    def wait(self) -> None:
+        """Block until what is being computed is there: nothing else is to be done."""
+        if self._flight is not None:
+            self._flight.values.wait()
+
+    def drop(self, jobs: Sequence[ScoreJob]) -> None:
+        """Forget jobs that nobody waits for; what is being computed ends undisturbed."""
+        dropped = set(map(id, jobs))
+        for job in [job for job in self._queue if id(job) in dropped]:
+            self._forget(job)
+        self._queue = deque(job for job in self._queue if id(job) not in dropped)
+        self._twins = [job for job in self._twins if id(job) not in dropped]
+
+    def _forget(self, job: ScoreJob) -> None:
+        if job.ends and self._by_key.get(job.keys[-1]) is job:
+            del self._by_key[job.keys[-1]]
+
+    def _settle_twins(self) -> None:
+        """Jobs whose equals are done take their scores, or are computed themselves."""
+        twins, self._twins = self._twins, []
+        for job in twins:
+            if self._from_cache(job):
+                job.missing = 0
+                continue
+            known = self._by_key.setdefault(job.keys[-1], job)
+            if known is job:
+                self._queue.append(job)
+            else:
+                self._twins.append(job)
 
     def flush(self) -> None:
         """Forget all cached KV; scores of equal tokens stay valid."""
+        while self.busy:
+            self.wait()
+            self.step()
         self.tree.reset()
         self._runner.req_to_token_pool.clear()
         self._allocator.clear()
@@ -104,7 +171,9 @@ class VerifierRunner(Immediate):
         return {"used": used, "cached": cached, "free": free}
 
     def leak(self) -> str | None:
-        """What is missing from the pool while nothing runs, or None."""
+        """What is missing from the pool, or None; while something runs nothing can be said."""
+        if self.busy:
+            return None
         available, evictable = self._allocator.available_size(), self.tree.evictable_size()
         total = self._runner.max_total_num_tokens
         rows = self._runner.req_to_token_pool
@@ -127,18 +196,41 @@ class VerifierRunner(Immediate):
             job.scores.append(score)
         return False
 
-    def _score_some(self, jobs: Sequence[ScoreJob]) -> int:
-        """Score as many jobs from the front as one forward takes; return how many."""
+    def _start(self) -> _Flight | None:
+        """Launch as many jobs from the front as one forward takes."""
         reqs: list[Req] = []
+        jobs: list[ScoreJob] = []
         try:
             self._admit(jobs, reqs)
+            if not jobs:
+                return None
             values = self._forward(self._prefill(reqs))
-            self._read(jobs[: len(reqs)], reqs, values)
-        except BaseException:
-            self._release(reqs, keep=False)
-            raise
-        self._release(reqs, keep=True)
-        return len(reqs)
+            return _Flight(jobs, reqs, self.lane.fetch(self._wanted(values, jobs, reqs)))
+        except Exception as exc:
+            self._give_up(jobs, reqs, exc)
+            return None
+
+    def _land(self, flight: _Flight) -> None:
+        """Take the scores of `flight` and let its rows go."""
+        self._flight = None
+        with self.lane, self.worker.own_config():
+            try:
+                self._read(flight)
+            except Exception as exc:  # of the device: what was launched has failed
+                self._give_up(flight.jobs, flight.reqs, exc)
+                return
+            self._release(flight.reqs, keep=True)
+
+    def _give_up(self, jobs: Sequence[ScoreJob], reqs: Sequence[Req], exc: Exception) -> None:
+        """A forward failed. Each of its jobs is tried alone: only those at fault shall fail."""
+        self._release(reqs, keep=False)
+        if len(jobs) > 1:
+            self._alone += len(jobs)
+            self._queue.extendleft(reversed(jobs))
+            return
+        for job in jobs:
+            self._forget(job)
+            job.error = f"the verifier failed: {exc}"
 
     def _prefill(self, reqs: list[Req]) -> ScheduleBatch:
         """A batch that computes what `reqs` have not cached."""
@@ -157,8 +249,7 @@ class VerifierRunner(Immediate):
 
     def _forward(self, batch: ScheduleBatch) -> torch.Tensor:
         """What the verifier's head makes of the batch."""
-        output, _ = self.worker.forward_batch_embedding(batch)
-        return output.embeddings
+        return self.worker.values(batch)
 
     def _request(self, token_ids: Any, limit: int) -> Req:
         """A locked request that reuses cached KV up to `limit`."""
@@ -171,25 +262,35 @@ class VerifierRunner(Immediate):
         self.tree.inc_lock_ref(req.last_node)
         return req
 
-    def _admit(self, jobs: Sequence[ScoreJob], reqs: list[Req]) -> None:
+    def _admit(self, jobs: list[ScoreJob], reqs: list[Req]) -> None:
+        """Move jobs from the queue to `jobs`, with a locked request for each."""
         num_tokens = 0
-        for job in jobs[:MAX_ROWS]:
+        while self._queue and len(jobs) < self._max_rows:
+            job = self._queue[0]
             req = self._request(job.token_ids, job.first_unknown - 1)
             extend = len(job.token_ids) - len(req.prefix_indices)
             room = self._allocator.available_size() + self.tree.evictable_size()
             fits = num_tokens + extend <= room
-            if not fits or (reqs and num_tokens + extend > self._batch_tokens):
+            if not fits or (jobs and num_tokens + extend > self._batch_tokens):
                 self.tree.dec_lock_ref(req.last_node)
-                if reqs:
+                if jobs:
                     return
-                raise SearchFailed(
+                self._queue.popleft()
+                self._forget(job)
+                job.error = (
                     f"a sequence of {len(job.token_ids)} tokens does not fit into the verifier's"
                     f" KV cache of {self._runner.max_total_num_tokens} tokens"
                 )
+                continue
+            self._queue.popleft()
             req.set_extend_range(len(req.prefix_indices), len(job.token_ids))
+            jobs.append(job)
             reqs.append(req)
             num_tokens += extend
             job.computed, job.cached = extend, len(req.prefix_indices)
+            if self._alone:
+                self._alone -= 1
+                return
 
     def _match(self, req: Req, limit: int) -> None:
         """Reuse cached KV up to `limit`.
@@ -202,22 +303,27 @@ class VerifierRunner(Immediate):
         req.prefix_indices, req.last_node = match.device_indices, match.last_device_node
         req.cache_protected_len = len(req.prefix_indices)
 
-    def _read(self, jobs: Sequence[ScoreJob], reqs: Sequence[Req], values: torch.Tensor) -> None:
-        """Pick the scores out of `values`, one per computed token of the batch, row after row."""
+    def _wanted(
+        self, values: torch.Tensor, jobs: Sequence[ScoreJob], reqs: Sequence[Req]
+    ) -> torch.Tensor:
+        """The scores out of `values`, which has one per computed token, row after row."""
         places, begin = [], 0
         for job, req in zip(jobs, reqs, strict=True):
             cached = len(req.prefix_indices)
             places += [begin + end - 1 - cached for end in job.ends[len(job.scores) :]]
             begin += len(job.token_ids) - cached
-        if not places:
-            return
-        read = iter(values[torch.tensor(places, device=values.device)].tolist())
-        for job in jobs:
+        return values[self.lane.put(torch.tensor(places, dtype=torch.int64))]
+
+    def _read(self, flight: _Flight) -> None:
+        read = iter(flight.values.tolist())
+        for job in flight.jobs:
             for key in job.keys[len(job.scores) :]:
                 score = next(read)
                 job.scores.append(score)
                 if math.isfinite(score):
                     self.cache.put(key, score)
+            job.missing = 0
+            self._forget(job)
 
     def _release(self, reqs: Sequence[Req], *, keep: bool) -> None:
         for req in reqs:
@@ -225,12 +331,3 @@ class VerifierRunner(Immediate):
                 release_kv_cache(req, self.tree, is_insert=keep)
             else:  # the forward never got its memory
                 self.tree.dec_lock_ref(req.last_node)
-
-
-def _copy(known: ScoreJob, job: ScoreJob) -> bool:
-    """Take the scores of `known`, whose tokens are the same; False if it has not all of them."""
-    scores = dict(zip(known.keys, known.scores, strict=True))
-    if not all(key in scores for key in job.keys):
-        return False
-    job.scores = [scores[key] for key in job.keys]
-    return True

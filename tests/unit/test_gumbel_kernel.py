@@ -17,6 +17,11 @@ for columns in (97, 1024, 9000):  # less than a block, one block, more than one 
     fused = gumbel.gumbel_argmax(probs, seeds, positions)
     plain = seeded_sampling.gumbel_argmax(probs, seeds, positions)
     assert fused.tolist() == plain.tolist(), columns
+    logits = torch.randn(24, columns, generator=generator) * 5
+    temperatures = torch.rand(24, 1, generator=generator) + 0.5
+    fused = gumbel.gumbel_argmax(logits, seeds, positions, temperatures)
+    plain = seeded_sampling.gumbel_argmax((logits / temperatures).softmax(-1), seeds, positions)
+    assert fused.tolist() == plain.tolist(), columns
     print("equal", columns)
 """
 

@@ -1,6 +1,8 @@
 """Step boundaries by stop string, stop token ids and token count."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fasttts_sglang.runtime.steps import StepEnds
 from fasttts_sglang.search.core import Finish
@@ -63,3 +65,14 @@ def test_split_by_token_ids_and_by_count() -> None:
 )
 def test_finish_reasons_are_kept_apart(ids: list[int], full: bool, finish: Finish) -> None:
     assert ends().finish(ids, 0, full=full) is finish
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.lists(st.integers(0, 5)))
+def test_a_plain_token_ends_nothing(ids: list[int], stop_token_ids: list[int]) -> None:
+    """The decode loop does not even look at rows whose token is plain."""
+    rules = ends(stop_token_ids=stop_token_ids)
+    for end in range(1, len(ids) + 1):
+        if rules.is_plain(ids[end - 1]):
+            assert not rules.is_eos(ids[end - 1])
+            assert not rules.is_boundary(ids, 0, end) or rules.is_boundary(ids, 0, end - 1)
+    assert rules.plain <= {0, 4} - set(stop_token_ids)

@@ -1,6 +1,7 @@
 """One model's KV pool, which can grow and shrink between two batches."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ class ElasticPool:
         backing: The memory of its pool.
         set_capacity: Tells all who keep the capacity.
         requests: Requests whose `prefix_indices` are still to be used.
+        lane: Entered to launch work: tensors made here die on the stream that uses them.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class ElasticPool:
         backing: Backing,
         set_capacity: Callable[[int], None],
         requests: Callable[[], Iterable[Any]],
+        lane: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.backing = backing
         self._allocator = runner.token_to_kv_pool_allocator
@@ -38,6 +41,7 @@ class ElasticPool:
         self._rows = runner.req_to_token_pool
         self._set_capacity = set_capacity
         self._requests = requests
+        self._lane = lane or nullcontext()
 
     @property
     def capacity(self) -> int:
@@ -87,7 +91,8 @@ class ElasticPool:
             )
         surplus = self.capacity - self._allocator.available_size() - capacity
         if surplus > 0:
-            self._tree.evict(EvictParams(num_tokens=surplus))
+            with self._lane:
+                self._tree.evict(EvictParams(num_tokens=surplus))
 
     def shrink(self, capacity: int) -> None:
         """Move what is used above `capacity` below it, rename it everywhere, unmap the rest.
@@ -97,13 +102,14 @@ class ElasticPool:
             torch.OutOfMemoryError: No temporary memory; nothing has changed.
         """
         assert self._allocator.is_not_in_free_group
-        move = Move.below(capacity, self._allocator)
-        new_slots = move.new_slots(capacity, self.largest)
-        rewrite = Rewrite(new_slots, self._tree, self._rows.req_to_token, self._requests())
-        self.backing.copy(move.source, move.target)
-        rewrite.commit()
-        self._allocator.free_pages = move.free
-        self._allocator.release_pages = move.free[:0]
+        with self._lane:
+            move = Move.below(capacity, self._allocator)
+            new_slots = move.new_slots(capacity, self.largest)
+            rewrite = Rewrite(new_slots, self._tree, self._rows.req_to_token, self._requests())
+            self.backing.copy(move.source, move.target)
+            rewrite.commit()
+            self._allocator.free_pages = move.free
+            self._allocator.release_pages = move.free[:0]
         self._resized(capacity)
         self.synchronize()
         self.backing.unmap(capacity + 1)
@@ -117,9 +123,10 @@ class ElasticPool:
         allocator = self._allocator
         assert allocator.is_not_in_free_group
         device = allocator.free_pages.device
-        new = torch.arange(allocator.size + 1, capacity + 1, dtype=torch.int64, device=device)
-        free = torch.cat((allocator.free_pages, new))
-        self.backing.map(capacity + 1)
+        with self._lane:
+            new = torch.arange(allocator.size + 1, capacity + 1, dtype=torch.int64, device=device)
+            free = torch.cat((allocator.free_pages, new))
+            self.backing.map(capacity + 1)
         allocator.free_pages = free
         self._resized(capacity)
 

@@ -11,6 +11,7 @@ from sglang.srt.mem_cache.radix_cache import RadixCache
 from ...errors import FastTTSError, InsufficientMemory
 from ...memory.rebalance import Decide, Rebalancer, Workload, equal_tokens
 from ...memory.resize import Resizer
+from ..verdicts import GenerativeVerifier
 from . import capacity, needs
 from .backing import Backing
 from .elastic_pool import ElasticPool
@@ -47,9 +48,14 @@ class SharedBudget:
         self._generator_pool = ElasticPool(
             runner, scheduler.tree_cache, first, self._tell_generator, self._requests
         )
-        # a request of the verifier's has long used its prefix when a batch is over
+        # what the verifier has launched or prepared has used its prefixes already
         self._verifier_pool = ElasticPool(
-            judge, self._verifier.tree, second, self._tell_verifier, lambda: ()
+            judge,
+            self._verifier.tree,
+            second,
+            self._tell_verifier,
+            lambda: (),
+            self._verifier.lane,
         )
         pools = {GENERATOR: self._generator_pool, VERIFIER: self._verifier_pool}
         budget = sum(pool.mapped_bytes for pool in pools.values())
@@ -127,7 +133,8 @@ class SharedBudget:
         runner = self._searches
         live = list(runner.searches())
         least = needs.generator_tokens(live, self._requests())
-        busy = self._verifier.busy or runner.scores.busy
+        writes = isinstance(self._verifier, GenerativeVerifier) and self._verifier.busy
+        busy = writes or runner.scores.busy
         judged = needs.verifier_tokens(live, self._verifier, busy)
         # what is admitted fits into what there is now
         return (

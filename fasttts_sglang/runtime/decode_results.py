@@ -1,0 +1,49 @@
+"""What a decode step's tokens mean to rows of searches, without SGLang's work per request.
+
+SGLang looks at finish conditions, logprobs, grammars, hidden states and streams of every request
+after every step. A row of a search has none of these, and nearly all of its tokens end nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+
+def take_tokens(stock: Callable[..., None], processor: Any, batch: Any, result: Any) -> None:
+    """AROUND SchedulerBatchResultProcessor.process_batch_result_decode: batches of rows alone.
+
+    A batch with an ordinary request goes SGLang's way, where `watch_rows` sees the rows' tokens.
+
+    Source: what is left of SGLang's method for such a batch.
+    """
+    rows: list[Any] = [getattr(req, "fasttts", None) for req in batch.reqs]
+    if None in rows or not batch.spec_algorithm.is_none() or batch.return_logprob:
+        stock(processor, batch, result)
+        return
+    if result.copy_done is not None:
+        result.copy_done.synchronize()
+    tokens = result.next_token_ids.tolist()
+    reporter, allocator = processor.metrics_reporter, processor.token_to_kv_pool_allocator
+    reporter.num_generated_tokens += len(rows)
+    allocator.free_group_begin()
+    ended: list[Any] = []
+    for index, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+        req = row.req
+        if req.finished_reason is not None or req.is_retracted:
+            continue  # under the overlap schedule: it ended with the step before
+        ids = req.output_ids
+        ids.append(token)
+        if token in row.plain and len(ids) < row.stop_len and req.to_finish is None:
+            continue
+        req.update_finish_state(1)
+        if req.finished_reason is not None:
+            ended.append(req)
+            processor._handle_finish_state_updated_req(
+                req, batch, result, index, result.logits_output
+            )
+    if ended:
+        processor.output_streamer.stream_output(ended, False)  # of which our hook takes note
+    allocator.free_group_end()
+    reporter.forward_ct_decode = (reporter.forward_ct_decode + 1) % (1 << 30)
+    reporter.report_decode_stats(
+        result.can_run_cuda_graph, running_batch=batch, num_correct_drafts=result.num_correct_drafts
+    )
