@@ -2,12 +2,14 @@
 
     python -m benchmarks.resize_check             # memory alone
     python -m benchmarks.resize_check --engine    # and searches of the tiny pair while it moves
+    python -m benchmarks.resize_check --graphs    # the same with the verifier's CUDA graphs
 
 The first part makes two pools under one budget, writes a value of its own into every token slot,
 moves memory to and fro at random, and compares with what the driver says. A CUDA graph that was
 captured before the first move reads and writes the pools throughout. The second part runs the same
 searches with and without random moves, with CUDA graphs and the overlap schedule, in deterministic
-mode, and compares the results.
+mode, and compares the results. In that mode the verifier has no CUDA graphs; with --graphs it has,
+and searches only have to end well, since batches of other sizes may round differently.
 
 Prints a line per check, a table, and one JSON line. Exits with 1 if a check failed.
 """
@@ -226,8 +228,8 @@ def check_memory(checks: Checks, budget: int, moves: int) -> None:
             return
 
 
-def check_engine(checks: Checks, moves: int, widths: list[int]) -> None:
-    """The same searches with and without random moves."""
+def check_engine(checks: Checks, moves: int, widths: list[int], *, exact: bool) -> None:
+    """The same searches with and without random moves; `exact`: in deterministic mode."""
     import torch
 
     from fasttts_sglang import FastTTSEngine, SearchParams
@@ -239,7 +241,7 @@ def check_engine(checks: Checks, moves: int, widths: list[int]) -> None:
     config = FastTTSConfig(kv_resize="auto")
     options: dict[str, Any] = {"max_total_tokens": 20_000}
     if torch.cuda.is_available():
-        options = {"max_total_tokens": 800_000, "enable_deterministic_inference": True}
+        options = {"max_total_tokens": 800_000, "enable_deterministic_inference": exact}
     with FastTTSEngine(config=config, **options) as engine:
         sglang: Any = engine._engine
 
@@ -302,6 +304,8 @@ def check_engine(checks: Checks, moves: int, widths: list[int]) -> None:
                 for run in results
             ]
             wrong = sum(a != b for run in others for a, b in zip(first, run, strict=True))
+            if not exact:
+                return f"{wrong} of {len(others) * len(first)} searches came out otherwise"
             assert wrong == 0, f"{wrong} searches came out otherwise"
             return f"{len(others)} runs equal to the undisturbed one"
 
@@ -323,6 +327,7 @@ def main() -> None:
     parser.add_argument("--budget-mib", type=int, default=2048)
     parser.add_argument("--moves", type=int, default=50)
     parser.add_argument("--engine", action="store_true", help="also run searches of the tiny pair")
+    parser.add_argument("--graphs", action="store_true", help="and with the verifier's graphs")
     parser.add_argument("--engine-moves", type=int, default=200)
     parser.add_argument("--widths", type=int, nargs="+", default=[4, 8, 16, 32, 64, 128])
     args = parser.parse_args()
@@ -331,10 +336,12 @@ def main() -> None:
 
     if torch.cuda.is_available():
         check_memory(checks, args.budget_mib * MIB, args.moves)
-    elif not args.engine:
+    elif not (args.engine or args.graphs):
         sys.exit("no CUDA device: only --engine can run, on plain memory")
     if args.engine:
-        check_engine(checks, args.engine_moves, args.widths)
+        check_engine(checks, args.engine_moves, args.widths, exact=True)
+    if args.graphs:
+        check_engine(checks, args.engine_moves, args.widths, exact=False)
     print(json.dumps({"environment": describe(), "failed": checks.failed, **checks.figures}))
     sys.exit(bool(checks.failed))
 
