@@ -9,7 +9,7 @@ PAUSE = 4  # looks between two moves
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
+class Load:
     """What searches ask of the pools.
 
     Attributes:
@@ -21,7 +21,7 @@ class Workload:
     tokens: int
 
 
-Decide = Callable[[Workload], float | None]
+Decide = Callable[[Load], float | None]
 """The generator's share of the budget that suits a workload, in (0, 1); None: leave it."""
 
 
@@ -29,39 +29,39 @@ class Rebalancer:
     """Asks `decide` when the workload has changed, with hysteresis.
 
     Example:
-        >>> rebalancer = Rebalancer(lambda workload: 0.5)
-        >>> rebalancer.look(Workload(16, 900), share=0.8)
+        >>> rebalancer = Rebalancer(lambda load: 0.5)
+        >>> rebalancer.look(Load(16, 900), share=0.8)
         0.5
-        >>> rebalancer.look(Workload(16, 950), share=0.5)  # hardly another workload
+        >>> rebalancer.look(Load(16, 950), share=0.5)  # hardly another workload
     """
 
     def __init__(self, decide: Decide) -> None:
         self._decide = decide
-        self._decided: Workload | None = None  # what the last decision was made for
+        self._decided: Load | None = None  # what the last decision was made for
         self._quiet = 0  # looks that must pass
 
-    def look(self, workload: Workload, share: float) -> float | None:
+    def look(self, load: Load, share: float) -> float | None:
         """The generator's new share of the budget, or None to leave it at `share`.
 
         Args:
-            workload: Of now; width 0 means that nothing runs, which is no reason to move.
+            load: Of now; width 0 means that nothing runs, which is no reason to move.
         """
         if self._quiet:
             self._quiet -= 1
             return None
-        if workload.width < 1 or not self._changed(workload):
+        if load.width < 1 or not self._changed(load):
             return None
-        self._decided = workload
-        target = self._decide(workload)
+        self._decided = load
+        target = self._decide(load)
         if target is None or abs(target - share) < GAIN:
             return None
         self._quiet = PAUSE
         return target
 
-    def _changed(self, workload: Workload) -> bool:
+    def _changed(self, load: Load) -> bool:
         if self._decided is None:
             return True
-        pairs = zip(astuple(self._decided), astuple(workload), strict=True)
+        pairs = zip(astuple(self._decided), astuple(load), strict=True)
         return any(max(a, b) >= CHANGE * max(1, min(a, b)) for a, b in pairs)
 
 
@@ -72,4 +72,4 @@ def equal_tokens(generator_bytes: int, verifier_bytes: int) -> Decide:
         generator_bytes, verifier_bytes: KV bytes of one token.
     """
     share = generator_bytes / (generator_bytes + verifier_bytes)
-    return lambda workload: share
+    return lambda load: share

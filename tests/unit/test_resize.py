@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttts_sglang.errors import InsufficientMemory
-from fasttts_sglang.memory.rebalance import PAUSE, Rebalancer, Workload, equal_tokens
+from fasttts_sglang.memory.rebalance import PAUSE, Load, Rebalancer, equal_tokens
 from fasttts_sglang.memory.resize import Resizer, State
 
 UNIT = 16  # tokens that are mapped together
@@ -211,28 +211,28 @@ def test_pools_beyond_the_budget_are_refused() -> None:
 
 
 def test_the_same_workload_is_decided_once() -> None:
-    asked: list[Workload] = []
+    asked: list[Load] = []
 
-    def decide(workload: Workload) -> float:
-        asked.append(workload)
+    def decide(load: Load) -> float:
+        asked.append(load)
         return 0.5
 
     rebalancer = Rebalancer(decide)
-    assert rebalancer.look(Workload(0, 0), 0.8) is None
-    assert rebalancer.look(Workload(16, 1000), 0.8) == 0.5
+    assert rebalancer.look(Load(0, 0), 0.8) is None
+    assert rebalancer.look(Load(16, 1000), 0.8) == 0.5
     for _ in range(50):
-        assert rebalancer.look(Workload(20, 1100), 0.5) is None
+        assert rebalancer.look(Load(20, 1100), 0.5) is None
     assert len(asked) == 1
-    assert rebalancer.look(Workload(32, 1100), 0.8) == 0.5
+    assert rebalancer.look(Load(32, 1100), 0.8) == 0.5
 
 
 @given(st.lists(st.tuples(st.integers(1, 512), st.integers(1, 4000), st.floats(0.05, 0.95))))
 def test_moves_are_rare_and_worth_it(looks: list[tuple[int, int, float]]) -> None:
-    targets = {Workload(width, tokens): target for width, tokens, target in looks}
+    targets = {Load(width, tokens): target for width, tokens, target in looks}
     rebalancer = Rebalancer(targets.__getitem__)
     share, last = 0.7, -PAUSE - 1
     for index, (width, tokens, _) in enumerate(looks):
-        moved = rebalancer.look(Workload(width, tokens), share)
+        moved = rebalancer.look(Load(width, tokens), share)
         if moved is not None:
             assert abs(moved - share) >= 0.1
             assert index - last > PAUSE
@@ -240,4 +240,4 @@ def test_moves_are_rare_and_worth_it(looks: list[tuple[int, int, float]]) -> Non
 
 
 def test_equal_tokens() -> None:
-    assert equal_tokens(300, 100)(Workload(1, 1)) == 0.75
+    assert equal_tokens(300, 100)(Load(1, 1)) == 0.75

@@ -9,7 +9,7 @@ from sglang.srt.mem_cache.allocator import TokenToKVPoolAllocator
 from sglang.srt.mem_cache.radix_cache import RadixCache
 
 from ...errors import FastTTSError, InsufficientMemory
-from ...memory.rebalance import Decide, Rebalancer, Workload, equal_tokens
+from ...memory.rebalance import Decide, Load, Rebalancer, equal_tokens
 from ...memory.resize import Resizer
 from ..verdicts import GenerativeVerifier
 from . import capacity, needs
@@ -79,7 +79,7 @@ class SharedBudget:
             return
         self._countdown = LOOK
         try:
-            share = self._rebalancer.look(self._workload(), self.share)
+            share = self._rebalancer.look(self._load(), self.share)
             if share is not None:
                 self.resize(share)
         except Exception as exc:  # nothing may reach the batch loop
@@ -142,11 +142,11 @@ class SharedBudget:
             min(judged, self._verifier_pool.capacity),
         )
 
-    def _workload(self) -> Workload:
+    def _load(self) -> Load:
         live = list(self._searches.searches())
         rows = chain.from_iterable(search.rows for search in live)
         paths = [len(row.req.origin_input_ids) + len(row.req.output_ids) for row in rows if row.req]
-        return Workload(sum(search.params.n for search in live), max(paths, default=0))
+        return Load(sum(search.params.n for search in live), max(paths, default=0))
 
     # -- SGLang's side -----------------------------------------------------------------
 
