@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass
 CHANGE = 1.5  # factor by which a figure of the workload must change
 GAIN = 0.1  # of the budget that must move, or the move is not worth its pause
 PAUSE = 4  # looks between two moves
+FADE = 0.98  # what is left of the longest path a look later: searches begin short again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class Load:
 
     Attributes:
         width: Beams of all running searches together.
-        tokens: Prompt and response of the longest path so far.
+        tokens: Prompt and response of the longest path.
     """
 
     width: int
@@ -39,6 +40,7 @@ class Rebalancer:
         self._decide = decide
         self._decided: Load | None = None  # what the last decision was made for
         self._quiet = 0  # looks that must pass
+        self._longest = 0.0  # tokens, fading
 
     def look(self, load: Load, share: float) -> float | None:
         """The generator's new share of the budget, or None to leave it at `share`.
@@ -46,6 +48,8 @@ class Rebalancer:
         Args:
             load: Of now; width 0 means that nothing runs, which is no reason to move.
         """
+        self._longest = max(load.tokens, self._longest * FADE)
+        load = Load(load.width, round(self._longest))
         if self._quiet:
             self._quiet -= 1
             return None
@@ -57,6 +61,10 @@ class Rebalancer:
             return None
         self._quiet = PAUSE
         return target
+
+    def failed(self) -> None:
+        """The move could not be made: ask again after a pause."""
+        self._decided = None
 
     def _changed(self, load: Load) -> bool:
         if self._decided is None:

@@ -228,15 +228,34 @@ def test_the_same_workload_is_decided_once() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 512), st.integers(1, 4000), st.floats(0.05, 0.95))))
 def test_moves_are_rare_and_worth_it(looks: list[tuple[int, int, float]]) -> None:
-    targets = {Load(width, tokens): target for width, tokens, target in looks}
-    rebalancer = Rebalancer(targets.__getitem__)
+    wanted = 0.0
+    rebalancer = Rebalancer(lambda load: wanted)
     share, last = 0.7, -PAUSE - 1
-    for index, (width, tokens, _) in enumerate(looks):
+    for index, (width, tokens, wanted) in enumerate(looks):  # noqa: B007
         moved = rebalancer.look(Load(width, tokens), share)
         if moved is not None:
             assert abs(moved - share) >= 0.1
             assert index - last > PAUSE
             share, last = moved, index
+
+
+def test_searches_that_begin_anew_are_the_same_workload() -> None:
+    asked: list[Load] = []
+    rebalancer = Rebalancer(lambda load: asked.append(load))
+    for tokens in (900, 100, 300, 600, 900) * 3:
+        rebalancer.look(Load(16, tokens), 0.5)
+    assert asked == [Load(16, 900)]
+    for _ in range(50):
+        rebalancer.look(Load(16, 100), 0.5)
+    assert [load.tokens < 900 for load in asked] == [False, True, True]
+
+
+def test_a_move_that_failed_is_tried_again_after_a_pause() -> None:
+    rebalancer = Rebalancer(lambda load: 0.5)
+    assert rebalancer.look(Load(16, 900), 0.8) == 0.5
+    rebalancer.failed()
+    later = [rebalancer.look(Load(16, 900), 0.8) for _ in range(PAUSE + 1)]
+    assert later == [None] * PAUSE + [0.5]
 
 
 def test_equal_tokens() -> None:

@@ -83,6 +83,7 @@ class SharedBudget:
             if share is not None:
                 self.resize(share)
         except Exception as exc:  # nothing may reach the batch loop
+            self._rebalancer.failed()
             unexpected = None if isinstance(exc, FastTTSError) else exc
             logger.warning("FastTTS KV pools keep their sizes: %s", exc, exc_info=unexpected)
 
