@@ -5,6 +5,7 @@ from typing import Any
 
 from ..rendering import SharedTokens
 
+ROOM_PER_ROW = 16  # tokens that a running row may still decode
 _MARGIN = 2  # SGLang's admission keeps one
 
 

@@ -134,9 +134,13 @@ class SharedBudget:
         runner = self._searches
         live = list(runner.searches())
         least = needs.generator_tokens(live, self._requests())
+        # what is in use, and room to go on: else SGLang would retract rows at once
+        rows = self._scheduler.running_batch.batch_size()
+        least = max(least, self._generator_pool.usage()["used"] + needs.ROOM_PER_ROW * rows)
         writes = isinstance(self._verifier, GenerativeVerifier) and self._verifier.busy
         busy = writes or runner.scores.busy
         judged = needs.verifier_tokens(live, self._verifier, busy)
+        judged = max(judged, self._verifier_pool.usage()["used"])
         # what is admitted fits into what there is now
         return (
             min(least, self._generator_pool.capacity),
