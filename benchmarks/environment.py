@@ -15,7 +15,11 @@ def describe() -> dict[str, Any]:
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     module = sys.modules["__main__"].__spec__
-    command = ["python", *(["-m", module.name] if module else [sys.argv[0]]), *sys.argv[1:]]
+    command = [
+        "python",
+        *(["-m", module.name.removesuffix(".__main__")] if module else [sys.argv[0]]),
+        *sys.argv[1:],
+    ]
     return {
         "command": shlex.join(command),
         "device": gpu or f"CPU, {torch.get_num_threads()} threads",

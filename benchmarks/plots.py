@@ -7,10 +7,12 @@ from pathlib import Path
 from fasttts_sglang import SearchResult
 from fasttts_sglang.telemetry.timeline import lanes, parts
 
-from .measures import Measures
+from .measures import STOCK, Measures
 
 # asked for; decoded ahead and used; decoded ahead for nothing
 _COLOURS = {"normal": "#4477aa", "kept": "#228833", "wasted": "#ee6677"}
+
+_STOCK_COLOUR = "#777777"
 
 _PANELS = (
     ("latency_s", "latency of a search, s", "lower is better"),
@@ -41,6 +43,37 @@ def over_width(rows: Sequence[Measures], path: Path) -> None:
         panel.set_xscale("log", base=2)
         panel.set_xticks(widths, [str(n) for n in widths], minor=False)
     panels[0].legend()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def ablation(rows: Sequence[Measures], path: Path) -> None:
+    """Write the latency of every system as bars, grouped by n: medians, lines for the range.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    widths = sorted({row.n for row in rows})
+    systems = list(dict.fromkeys(row.system for row in rows))
+    size = (2 + 0.7 * len(widths) * len(systems), 4)
+    figure, panels = pyplot.subplots(1, len(widths), figsize=size, layout="constrained")
+    for panel, n in zip([panels] if len(widths) == 1 else panels, widths, strict=True):
+        for place, system in enumerate(systems):
+            part = [row.latency_s for row in rows if (row.system, row.n) == (system, n)]
+            if not part:
+                continue
+            middle = statistics.median(part)
+            around = [[middle - min(part)], [max(part) - middle]]
+            colour = _STOCK_COLOUR if system.startswith(STOCK) else _COLOURS["normal"]
+            panel.bar(place, middle, yerr=around, capsize=3, color=colour)
+            panel.annotate(f"{middle:.3g}", (place, 0), ha="center", va="bottom", color="white")
+        panel.set_xticks(range(len(systems)), systems, rotation=30, ha="right")
+        panel.set(title=f"n={n}", ylabel="latency of a search, s")
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 

@@ -9,8 +9,9 @@ from fasttts_sglang.models import tiny_task
 from fasttts_sglang.search.extraction import extract
 
 from .baselines.stock import RealSteps
-from .compare import Setting, Stock
 from .measures import spread
+from .setting import Setting
+from .systems import Stock
 
 WIDTH = 8
 

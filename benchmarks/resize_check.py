@@ -246,7 +246,8 @@ def check_engine(checks: Checks, moves: int, widths: list[int], *, exact: bool) 
         sglang: Any = engine._engine
 
         def state() -> dict[str, Any]:
-            found = engine.wait(sglang.tokenizer_manager.get_internal_state())[0]["fasttts_kv"]
+            found = engine.wait(engine._client.memory())
+            assert found is not None, "the scheduler does not answer"
             assert found["budget"] is not None, "the pools were not built elastic: see the log"
             return dict(found)
 

@@ -1,7 +1,15 @@
-"""Checkpoint folders with real model shapes and no weights, for `load_format="dummy"`."""
+"""Checkpoint folders with real model shapes and no weights, for `load_format="dummy"`.
+
+All are of Qwen2's architecture, for which both SGLang and we have a reward model. Mistral-7B's
+layers differ from that by the biases of three projections only, so its shape runs in the same
+classes and costs the same. A verifier that reads the generator's tokens needs its vocabulary:
+every real shape here has the 151,936 entries of Qwen2.5-1.5B (Qwen2.5-7B is published with
+152,064, Mistral-7B with 32,000).
+"""
 
 import json
 from pathlib import Path
+from typing import Any
 
 from fasttts_sglang.verifier.families import CONFIG_KEY
 
@@ -17,8 +25,8 @@ _COMMON = {
     "tie_word_embeddings": True,
 }
 
-# Qwen2.5's published configs; `toy` is for CPU tests
-SHAPES = {
+# Qwen2.5's and Mistral's published configs; `toy` is for CPU tests
+SHAPES: dict[str, dict[str, Any]] = {
     "toy": {
         "hidden_size": 128,
         "num_hidden_layers": 2,
@@ -45,12 +53,48 @@ SHAPES = {
         "intermediate_size": 18944,
         "vocab_size": 151936,
         "torch_dtype": "bfloat16",
+        "tie_word_embeddings": False,
+    },
+    "mistral-7b": {
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "intermediate_size": 14336,
+        "vocab_size": 151936,
+        "torch_dtype": "bfloat16",
+        "tie_word_embeddings": False,
     },
 }
+
+PAIRS = [
+    f"{generator}+{verifier}"
+    for generator in SHAPES
+    for verifier in SHAPES
+    if SHAPES[generator]["vocab_size"] == SHAPES[verifier]["vocab_size"]
+]
 
 GENERATOR = "Qwen2ForCausalLM"
 VERIFIER = "Qwen2ForPrmModel"  # ours: a value per token, read from the generator's tokens
 STOCK_VERIFIER = "Qwen2ForRewardModel"  # SGLang's: a value at the last token
+
+
+def num_parameters(shape: str, *, verifier: bool = False) -> int:
+    """Weights of a shape as it is loaded; a verifier has no output matrix.
+
+    >>> round(num_parameters("7b") / 1e9, 2)
+    7.61
+    >>> round(num_parameters("1.5b", verifier=True) / 1e9, 2)
+    1.54
+    """
+    config = {**_COMMON, **SHAPES[shape]}
+    hidden = config["hidden_size"]
+    kv = config["num_key_value_heads"] * (hidden // config["num_attention_heads"])
+    attention = 2 * hidden * (hidden + kv) + hidden + 2 * kv
+    layer = attention + 3 * hidden * config["intermediate_size"] + 2 * hidden
+    matrices = 1 if verifier or config["tie_word_embeddings"] else 2
+    vocabulary = matrices * config["vocab_size"] * hidden
+    return int(vocabulary + config["num_hidden_layers"] * layer + hidden)
 
 
 def write(folder: Path, shape: str, architecture: str) -> str:

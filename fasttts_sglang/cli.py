@@ -1,4 +1,4 @@
-"""fasttts: solve a problem, look at how it was solved, measure accuracy, or serve."""
+"""fasttts: solve a problem, look at how it was solved, measure accuracy, plan memory, or serve."""
 
 import argparse
 import json
@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from . import fields as declared
 from .errors import BadRequest, FastTTSError
+from .memory.machines import MACHINES
+from .memory.shapes import SHAPES
+from .memory.workload import Workload
 from .search.params import SearchParams, add_flags
 
 USAGE_ERROR = 2
@@ -74,6 +78,35 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(evaluate)
     evaluate.set_defaults(run=_eval)
 
+    plan = commands.add_parser(
+        "plan",
+        help="how to split a GPU's KV memory between two models; loads neither",
+        allow_abbrev=False,
+        conflict_handler="resolve",
+    )
+    declared.add_arguments(plan, Workload)
+    plan.add_argument("-n", "--n", type=int, metavar="N", help="number of beams; default: 64")
+    plan.add_argument(
+        "--model", required=True, help=f"folder with a config.json, or {', '.join(SHAPES)}"
+    )
+    plan.add_argument("--verifier", required=True, help="the same of the process reward model")
+    plan.add_argument("--gpu-memory", required=True, metavar="SIZE", help="such as 24GiB")
+    plan.add_argument(
+        "--mem-fraction-static",
+        type=float,
+        default=0.88,
+        metavar="F",
+        help="part of it for weights and KV, as SGLang's flag; default: 0.88",
+    )
+    plan.add_argument(
+        "--machine",
+        default="rtx-4090",
+        help=f"{', '.join(MACHINES)}, or a JSON file; default: rtx-4090",
+    )
+    plan.add_argument("--json", action="store_true", help="print the plan and its curve as JSON")
+    plan.add_argument("--plot", type=Path, metavar="PNG", help="write the curve")
+    plan.set_defaults(run=_plan)
+
     serve = commands.add_parser(
         "serve",
         help="start a server; takes every flag of python -m fasttts_sglang.launch_server",
@@ -111,6 +144,22 @@ def _eval(args: argparse.Namespace) -> int:
         model=args.model,
         verifier=args.verifier,
         engine_args=args.engine,
+    )
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from .memory.command import plan
+
+    given = {f.name: getattr(args, f.name) for f in fields(Workload)}
+    return plan(
+        args.model,
+        args.verifier,
+        gpu_memory=args.gpu_memory,
+        mem_fraction_static=args.mem_fraction_static,
+        machine=args.machine,
+        workload=Workload(**{name: value for name, value in given.items() if value is not None}),
+        as_json=args.json,
+        plot=args.plot,
     )
 
 

@@ -20,6 +20,7 @@ from .verifier.families import AUTO, FAMILIES, family_for
 
 ENV = "FASTTTS_CONFIG"
 PREFIX = "--fasttts-"
+_FRACTIONS = (0.01, 0.95)  # of `kv_split`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +31,10 @@ class FastTTSConfig:
         ConfigError: A value is of the wrong type or out of range; the message names the flag.
 
     Example:
-        >>> FastTTSConfig(verifier_mem_fraction=2.0)
+        >>> FastTTSConfig(kv_split="2.0")
         Traceback (most recent call last):
-        fasttts_sglang.errors.ConfigError: --fasttts-verifier-mem-fraction: it must be in \
-[0.01, 0.95], got 2.0
+        fasttts_sglang.errors.ConfigError: --fasttts-kv-split: must be auto or in [0.01, 0.95], \
+got '2.0'
     """
 
     verifier_path: str = option(
@@ -45,11 +46,12 @@ class FastTTSConfig:
     verifier_function: str = option(
         "", "A Python function module:name as the verifier, instead of a model."
     )
-    verifier_tokens: int | None = option(
-        None, "Its KV capacity in tokens, instead of a fraction.", ge=16, le=1 << 40
+    kv_split: str = option(
+        AUTO,
+        "The verifier's fraction of the KV memory of both models, in [0.01, 0.95]; auto plans it.",
     )
-    verifier_mem_fraction: float = option(
-        0.3, "Its fraction of the KV memory of both models.", ge=0.01, le=0.95
+    verifier_tokens: int | None = option(
+        None, "The verifier's KV capacity in tokens, instead of a fraction.", ge=16, le=1 << 40
     )
     kv_resize: str = option(
         "off",
@@ -69,6 +71,9 @@ class FastTTSConfig:
         "full",
         "What idle slots decode ahead where a search does not say: off, paper, full.",
         choices=SPECULATION,
+    )
+    decode_burst: int = option(
+        4, "Decode steps of a batch of searches between two looks of the scheduler.", ge=1, le=64
     )
     algorithms: tuple[str, ...] = option(
         (), "Search algorithms of your own, each as name=module:function.", ge=0, le=64
@@ -90,6 +95,7 @@ class FastTTSConfig:
             raise ConfigError(
                 f"{PREFIX}verifier-path and {PREFIX}verifier-function: only one verifier can be"
             )
+        self._check_kv_split()
         if self.replay:
             ReplaySpec.from_json(self.replay)
         self._check_default_search()
@@ -101,6 +107,24 @@ class FastTTSConfig:
             return None
         values: dict[str, Any] = json.loads(self.default_search)
         return values
+
+    @property
+    def verifier_fraction(self) -> float | None:
+        """`kv_split` as a number; None if it is to be planned."""
+        return None if self.kv_split == AUTO else float(self.kv_split)
+
+    def _check_kv_split(self) -> None:
+        low, high = _FRACTIONS
+        try:
+            fraction = self.verifier_fraction
+            fits = fraction is None or low <= fraction <= high
+        except ValueError:
+            fits = False
+        if not fits:
+            name = flag_name("kv_split")
+            raise ConfigError(
+                f"{name}: must be {AUTO} or in [{low}, {high}], got {self.kv_split!r}"
+            )
 
     def _check_default_search(self) -> None:
         name = flag_name("default_search")

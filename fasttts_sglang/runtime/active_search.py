@@ -103,11 +103,11 @@ class ActiveSearch:
         if self._record is not None and row.req is not None and not row.only_prefill:
             self._record.span(row.branch, row.began_s, self._seconds)
 
-    def count_slots(self) -> None:
-        """Another decode step begins: what the search's slots could decode in it."""
+    def count_slots(self, steps: int = 1) -> None:
+        """Another decode step begins, or several: what the search's slots could decode in it."""
         if self.prefilled:
-            self.timing["decode_steps"] += 1
-            self.counts.slot_tokens += max(len(self.tree.members), len(self.rows))
+            self.timing["decode_steps"] += steps
+            self.counts.slot_tokens += steps * max(len(self.tree.members), len(self.rows))
 
     @property
     def _seconds(self) -> float:

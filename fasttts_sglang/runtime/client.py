@@ -22,6 +22,8 @@ from ..search.params import SearchParams
 from ..search.result import Candidate, Fate, SearchResult, Step, TreeNode, Usage
 from ..telemetry.timeline import Span
 from .messages import (
+    MemoryDone,
+    MemoryMessage,
     ScoreDone,
     ScoreMessage,
     SearchDone,
@@ -36,7 +38,8 @@ Prompt = str | Sequence[dict[str, Any]] | Sequence[int]
 
 Reply = SearchDone | SearchProgress | ScoreDone
 OnProgress = Callable[[dict[str, Any]], None]
-_STATUS_S = 5.0  # how long a scheduler may take to tell its state
+
+_MEMORY_S = 10.0  # how long the scheduler has to tell its memory
 
 
 class SearchClient:
@@ -49,6 +52,7 @@ class SearchClient:
         self._config = config
         self._metrics = metrics
         self._replies: dict[str, asyncio.Queue[Reply]] = {}
+        self._memory: dict[str, asyncio.Future[dict[str, Any]]] = {}
 
     async def search(
         self,
@@ -172,16 +176,26 @@ class SearchClient:
         """Searches in flight and the configuration, for whoever operates the server."""
         return {"searches": len(self._replies), "config": asdict(self._config)}
 
-    async def kv_status(self) -> dict[str, Any] | None:
-        """State of both models' KV pools; None if the scheduler does not answer in time."""
-        asked = asyncio.ensure_future(self._manager.get_internal_state())
+    async def memory(self) -> dict[str, Any] | None:
+        """The plan for the KV memory of both models and how full it is; None if none is told.
+
+        A scheduler that is in the middle of a forward answers after it.
+        """
+        message = MemoryMessage(rid=f"memory-{uuid.uuid4().hex}")
+        self._manager.auto_create_handle_loop()
+        reply = self._memory[message.rid] = asyncio.get_running_loop().create_future()
         try:
-            # shielded: SGLang's reply must still find somebody who waits for it
-            (state, *_) = await asyncio.wait_for(asyncio.shield(asked), _STATUS_S)
+            self._manager._dispatch_to_scheduler(message)
+            return await asyncio.wait_for(reply, _MEMORY_S)
         except TimeoutError:
             return None
-        kv: dict[str, Any] = state["fasttts_kv"]
-        return kv
+        finally:
+            del self._memory[message.rid]
+
+    def on_memory(self, reply: MemoryDone) -> None:
+        """The scheduler has told its memory."""
+        if (waiting := self._memory.get(reply.rid)) is not None and not waiting.done():
+            waiting.set_result(reply.memory)
 
     def on_done(self, reply: SearchDone) -> None:
         """A search has ended."""

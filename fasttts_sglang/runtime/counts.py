@@ -17,6 +17,7 @@ class Counts:
     slot_tokens: int = 0
     speculated_kept: int = 0
     speculated_wasted: int = 0
+    overrun: int = 0
     hits: dict[int, int] = field(default_factory=dict)  # kept nodes, by rounds ahead
 
     def keep(self, tokens: int, rounds_ahead: int) -> None:

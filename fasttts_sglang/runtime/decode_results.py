@@ -7,6 +7,8 @@ after every step. A row of a search has none of these, and nearly all of its tok
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 
 def take_tokens(stock: Callable[..., None], processor: Any, batch: Any, result: Any) -> None:
     """AROUND SchedulerBatchResultProcessor.process_batch_result_decode: batches of rows alone.
@@ -21,21 +23,17 @@ def take_tokens(stock: Callable[..., None], processor: Any, batch: Any, result: 
         return
     if result.copy_done is not None:
         result.copy_done.synchronize()
-    tokens = result.next_token_ids.tolist()
+    tokens = getattr(result, "fasttts_tokens", None)  # [steps, rows] of a burst
+    columns = (result.next_token_ids[None] if tokens is None else tokens).t().tolist()
     reporter, allocator = processor.metrics_reporter, processor.token_to_kv_pool_allocator
-    reporter.num_generated_tokens += len(rows)
+    reporter.num_generated_tokens += sum(map(len, columns))
     allocator.free_group_begin()
     ended: list[Any] = []
-    for index, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+    for index, (row, column) in enumerate(zip(rows, columns, strict=True)):
         req = row.req
         if req.finished_reason is not None or req.is_retracted:
             continue  # under the overlap schedule: it ended with the step before
-        ids = req.output_ids
-        ids.append(token)
-        if token in row.plain and len(ids) < row.stop_len and req.to_finish is None:
-            continue
-        req.update_finish_state(1)
-        if req.finished_reason is not None:
+        if row.take(column):
             ended.append(req)
             processor._handle_finish_state_updated_req(
                 req, batch, result, index, result.logits_output
@@ -47,3 +45,20 @@ def take_tokens(stock: Callable[..., None], processor: Any, batch: Any, result: 
     reporter.report_decode_stats(
         result.can_run_cuda_graph, running_batch=batch, num_correct_drafts=result.num_correct_drafts
     )
+
+
+def trim(req: Any, tree_cache: Any, *_: Any, **__: Any) -> None:
+    """BEFORE release_kv_cache: let go of KV slots of tokens that a row will not have.
+
+    They were decoded, or are being decoded, behind its last one.
+    """
+    row = getattr(req, "fasttts", None)
+    if row is None or req.req_pool_idx is None:
+        return
+    known, held = len(req.origin_input_ids) + len(req.output_ids), req.kv_committed_len
+    if held <= known:
+        return
+    slots = tree_cache.req_to_token_pool.req_to_token[req.req_pool_idx, known:held]
+    tree_cache.token_to_kv_pool_allocator.free(slots.to(torch.int64))
+    req.kv_committed_len = req.kv.kv_allocated_len = known
+    row.search.counts.overrun += held - known

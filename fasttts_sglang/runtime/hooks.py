@@ -1,14 +1,14 @@
 """Every SGLang internal we touch, in one table per process role."""
 
+import gc
 import logging
 import os
 from collections.abc import Callable
 from typing import Any
 
 from ..config import ENV, FastTTSConfig
-from . import decode_results, seeded_sampling
+from . import burst, decode_results, seeded_sampling
 from .hook import Hook, HookType
-from .kv_status import add_kv_status
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ def build_runner(_none: None, scheduler: Any) -> None:
 
     from ..verifier.score_cache import ScoreCache
     from .function_verifier import FunctionVerifier
-    from .messages import ScoreMessage, SearchMessage, StopSearch
+    from .kv_memory import KVMemory
+    from .messages import MemoryMessage, ScoreMessage, SearchMessage, StopSearch
     from .metrics import SchedulerMetrics
     from .pools.shared_budget import shared_budget
     from .search_runner import SearchRunner
@@ -59,6 +60,7 @@ def build_runner(_none: None, scheduler: Any) -> None:
     scheduler.fasttts_budget = budget = shared_budget(scheduler)
     if budget is not None:
         scheduler.fasttts_resize = budget.resize  # for Engine.collective_rpc
+    scheduler.fasttts_memory = KVMemory(scheduler, config, verifier)
     args = scheduler.server_args
     publishes = args.enable_metrics and scheduler.ps.attn_tp_rank == 0
     scheduler.fasttts_metrics = SchedulerMetrics(args.served_model_name) if publishes else None
@@ -67,8 +69,19 @@ def build_runner(_none: None, scheduler: Any) -> None:
             (SearchMessage, scheduler.fasttts.admit),
             (StopSearch, scheduler.fasttts.stop),
             (ScoreMessage, scheduler.fasttts.scores.admit),
+            (MemoryMessage, scheduler.fasttts_memory.admit),
         ]
     )
+
+
+def freeze_garbage(scheduler: Any) -> None:
+    """BEFORE Scheduler.run_event_loop: what there is now stays, so no collection looks at it.
+
+    SGLang and torch are a million objects, and a search makes many: a full collection in the midst
+    of one took 0.9 s.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def step(
@@ -79,7 +92,7 @@ def step(
         scheduler.fasttts_budget.between_batches()
     running = scheduler.fasttts.step(running_batch)
     if scheduler.fasttts_metrics is not None:
-        scheduler.fasttts_metrics.observe(scheduler.fasttts, scheduler.fasttts_budget)
+        scheduler.fasttts_metrics.observe(scheduler.fasttts, scheduler.fasttts_memory)
     return (scheduler,), {"running_batch": running, "last_batch": last_batch}
 
 
@@ -143,7 +156,7 @@ def route_replies(_none: None, manager: Any) -> None:
     from sglang.utils import TypeBasedDispatcher
 
     from .client import SearchClient
-    from .messages import ScoreDone, SearchDone, SearchProgress
+    from .messages import MemoryDone, ScoreDone, SearchDone, SearchProgress
     from .metrics import SearchMetrics
 
     metrics = SearchMetrics(manager.served_model_name) if manager.enable_metrics else None
@@ -153,6 +166,7 @@ def route_replies(_none: None, manager: Any) -> None:
             (SearchDone, manager.fasttts.on_done),
             (SearchProgress, manager.fasttts.on_progress),
             (ScoreDone, manager.fasttts.on_scores),
+            (MemoryDone, manager.fasttts.on_memory),
         ]
     )
 
@@ -184,6 +198,13 @@ SCHEDULER_HOOKS = (
         "receive search messages",
     ),
     Hook(
+        f"{SCHEDULER}.run_event_loop",
+        ("self",),
+        HookType.BEFORE,
+        freeze_garbage,
+        "no garbage collection goes over what was there before",
+    ),
+    Hook(
         f"{SCHEDULER}.get_next_batch_to_run",
         ("self", "running_batch", "last_batch"),
         HookType.BEFORE,
@@ -198,12 +219,47 @@ SCHEDULER_HOOKS = (
         "step boundaries; a row goes on as child 0 instead of finishing",
     ),
     Hook(
+        f"{SCHEDULER}.update_running_batch",
+        ("self", "batch"),
+        HookType.AFTER,
+        burst.plan,
+        "KV slots for several steps of a batch of rows",
+    ),
+    Hook(
+        f"{SCHEDULER}.run_batch",
+        ("self", "batch"),
+        HookType.AFTER,
+        burst.advance,
+        "the batch is behind all steps that were launched",
+    ),
+    Hook(
+        "sglang.srt.managers.tp_worker.TpModelWorker.forward_batch_generation",
+        ("self", "batch", "forward_batch"),
+        HookType.AROUND,
+        burst.launch,
+        "launch several steps one behind the other",
+    ),
+    Hook(
+        "sglang.srt.managers.utils.GenerationBatchResult.copy_to_cpu",
+        ("self",),
+        HookType.BEFORE,
+        burst.copy_tokens,
+        "their tokens come along",
+    ),
+    Hook(
         f"{COMPONENTS}.batch_result_processor.SchedulerBatchResultProcessor"
         ".process_batch_result_decode",
         ("self", "batch", "result"),
         HookType.AROUND,
         decode_results.take_tokens,
         "rows cost little per token",
+    ),
+    Hook(
+        "sglang.srt.mem_cache.common.release_kv_cache",
+        ("req", "tree_cache"),
+        HookType.BEFORE,
+        decode_results.trim,
+        "a row may hold KV slots behind its last token",
     ),
     Hook(
         f"{SCHEDULER}.abort_request",
@@ -225,13 +281,6 @@ SCHEDULER_HOOKS = (
         HookType.AFTER,
         flush_verifier,
         "flush the verifier's radix cache too",
-    ),
-    Hook(
-        f"{SCHEDULER}.get_internal_state",
-        ("self", "recv_req"),
-        HookType.AFTER,
-        add_kv_status,
-        "the state of both KV pools",
     ),
     Hook(
         f"{COMPONENTS}.output_streamer.SchedulerOutputStreamer.stream_output",

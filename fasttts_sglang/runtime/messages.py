@@ -32,6 +32,16 @@ class ScoreDone(BaseReq, kw_only=True):  # type: ignore[call-arg]
     scores: list[float] = msgspec.field(default_factory=list)
 
 
+class MemoryMessage(BaseReq, kw_only=True):  # type: ignore[call-arg]
+    """Ask for the KV memory of both models."""
+
+
+class MemoryDone(BaseReq, kw_only=True):  # type: ignore[call-arg]
+    """The reply: KVMemory.to_dict()."""
+
+    memory: dict[str, Any]
+
+
 class StopSearch(BaseReq, kw_only=True):  # type: ignore[call-arg]
     """End the search `rid` now, with the best so far."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import BadRequest, SearchFailed
 from ..search.params import SearchParams
 from ..search.result import SearchResult
+from .kv_memory import KVMemory
 
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000)
 EVERY_S = 1.0  # how often the scheduler's state is published
@@ -95,7 +96,7 @@ class SearchMetrics:
 
 
 class SchedulerMetrics:
-    """The state of a scheduler: its searches, and the verifier's KV pool and time."""
+    """The state of a scheduler: its searches, both models' KV pools, and the verifier's time."""
 
     def __init__(self, model: str) -> None:
         from prometheus_client import Counter, Gauge
@@ -108,18 +109,21 @@ class SchedulerMetrics:
         self._next = 0.0
         self._spent = 0.0
         self._searches = gauge("scheduler_searches", "Searches running or queued.", "state")
-        self._pool = gauge(
-            "verifier_kv_tokens", "The verifier's KV pool: used, cached, free.", "state"
-        )
+        self._pools = {
+            name: gauge(f"{name}_kv_tokens", f"The {name}'s KV pool: used, cached, free.", "state")
+            for name in ("generator", "verifier")
+        }
         self._bytes = gauge(
             "kv_mapped_bytes", "Memory of the KV pools that share a budget, by model.", "pool"
         )
+        self._planned = gauge("planned_kv_tokens", "KV tokens that the plan gives.", "part")
+        self._round = gauge("planned_round_seconds", "Predicted seconds of a round.", "part")
         self._seconds = Counter(
             "fasttts_verifier_seconds", "Time spent in the verifier.", ["model_name"]
         )
 
-    def observe(self, runner: Any, budget: Any = None) -> None:
-        """Publish the state of a SearchRunner and a SharedBudget, at most every EVERY_S seconds."""
+    def observe(self, runner: Any, memory: KVMemory) -> None:
+        """Publish the state of a SearchRunner and its memory, at most every EVERY_S seconds."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -128,9 +132,13 @@ class SchedulerMetrics:
         self._searches.labels(self._model, "queued").set(runner.num_queued)
         self._seconds.labels(self._model).inc(runner.verifier_s - self._spent)
         self._spent = runner.verifier_s
-        if runner.verifier is not None:
-            for state, tokens in runner.verifier.pool().items():
-                self._pool.labels(self._model, state).set(tokens)
-        if budget is not None:
-            for pool, size in budget.mapped().items():
-                self._bytes.labels(self._model, pool).set(size)
+        for name, pool in memory.pools().items():
+            for state, tokens in pool.items():
+                self._pools[name].labels(self._model, state).set(tokens)
+        if memory.budget is not None:
+            for name, size in memory.budget.mapped().items():
+                self._bytes.labels(self._model, name).set(size)
+        if (plan := memory.plan) is not None:
+            for name, share in (("generator", plan.generator), ("verifier", plan.verifier)):
+                self._planned.labels(self._model, name).set(share.kv_tokens)
+                self._round.labels(self._model, name).set(share.round_s)

@@ -65,7 +65,7 @@ class PrefillGraphs:
         to = next((to for to in self._captured if to.fits(tokens, rows, prefix)), None)
         if to is None or max(batch.extend_lens) > _LONGEST:
             return None
-        forward = ForwardBatch.init_new(batch, self._runner)
+        forward = ForwardBatch.init_new(batch, self._runner, return_hidden_states_before_norm=False)
         self._backend.init_forward_metadata(forward)
         metadata = self._backend.forward_metadata
         to.input_ids[:tokens].copy_(forward.input_ids)

@@ -1,14 +1,18 @@
 """A decode row of a search: an SGLang request that walks down the tree, child 0 by child 0."""
 
 from array import array
-from collections.abc import Container
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .branch import Branch
 
 if TYPE_CHECKING:
     from .active_search import ActiveSearch
+
+
+def _no_tokens() -> "array[int]":
+    return array("q")
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +31,8 @@ class Row:
     began_s: float = 0.0  # seconds into the search when it set out for the current node
     at_boundary: bool = False  # its node is complete; the runner decides whether it goes on
     only_prefill: bool = False  # the prompt's row: brings KV into the cache, decodes nothing
+    surplus: array = field(default_factory=_no_tokens)  # type: ignore[type-arg]  # decoded behind
+    # a boundary, before it was decided what comes next
 
     @property
     def num_own(self) -> int:
@@ -36,6 +42,27 @@ class Row:
         """The current node's tokens so far."""
         ids: array = self.req.output_ids[self.begin :]  # type: ignore[type-arg]
         return ids
+
+    def take(self, tokens: Sequence[int]) -> bool:
+        """Its next tokens are there; returns whether it has ended with one of them."""
+        req = self.req
+        ids = req.output_ids
+        for index, token in enumerate(tokens):
+            if self.at_boundary and req.to_finish is None:
+                self.surplus.extend(tokens[index:])
+                return False
+            ids.append(token)
+            if token in self.plain and len(ids) < self.stop_len and req.to_finish is None:
+                continue
+            req.update_finish_state(1)
+            if req.finished_reason is not None:
+                return True
+        return False
+
+    def take_surplus(self) -> bool:
+        """Go on with what was decoded behind the boundary; returns as `take`."""
+        tokens, self.surplus = self.surplus, array("q")
+        return self.take(tokens)
 
     def enter(self, branch: Branch) -> None:
         """Go on with `branch`, a child 0 of the node that has just been completed."""

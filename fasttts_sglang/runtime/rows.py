@@ -225,7 +225,8 @@ class RowFactory:
         """Put the KV of everything that `row` has decoded into the radix cache; it goes on."""
         req = row.req
         req._refresh_fill_ids()
-        req.set_extend_range(len(req.prefix_indices), req.kv_committed_len)
+        known = len(req.origin_input_ids) + len(req.output_ids)
+        req.set_extend_range(len(req.prefix_indices), min(req.kv_committed_len, known))
         self._tree.cache_unfinished_req(req)
 
     def end(self, row: Row, *, keep: bool = True) -> None:
@@ -241,10 +242,19 @@ class RowFactory:
         if req.req_pool_idx is None:
             self._scheduler.waiting_queue.remove(req)
         else:
-            if keep and self._tree.disable_finished_insert:  # in deterministic mode
-                self.publish(row)
-            release_kv_cache(req, self._tree, is_insert=keep)
+            self._release(row, keep=keep)
         self.finish(req)
+
+    def go_on(self, row: Row) -> None:
+        """Let `row` have what was decoded behind its boundary; that may end it."""
+        if row.take_surplus():
+            self._release(row, keep=True)
+
+    def _release(self, row: Row, *, keep: bool) -> None:
+        req = row.req
+        if keep and self._tree.disable_finished_insert:  # in deterministic mode
+            self.publish(row)
+        release_kv_cache(req, self._tree, is_insert=keep)
 
     @staticmethod
     def finish(req: Req) -> None:

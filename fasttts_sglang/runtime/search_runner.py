@@ -38,6 +38,8 @@ from .verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
+BURST_RESERVE = 32  # KV slots per row under which every step is looked at
+
 
 class SearchRunner:
     """All searches of one scheduler. Hooks call in; nothing raises out."""
@@ -159,6 +161,23 @@ class SearchRunner:
         for search in self._live.values():
             search.timing["scheduling_s"] += own_s
         return running
+
+    def steps_at_once(self, batch: Any) -> int:
+        """Decode steps that SGLang's running `batch` may do before anybody looks at it."""
+        steps, scheduler, rows = self._config.decode_burst, self._scheduler, batch.batch_size()
+        if steps == 1 or scheduler.waiting_queue or scheduler.chunked_req is not None:
+            return 1
+        if not all(getattr(req, "fasttts", None) is not None for req in batch.reqs):
+            return 1
+        longest = int(batch.seq_lens_cpu.max())
+        fits = longest + 2 * steps < scheduler.model_config.context_len
+        room = self._rows.free_tokens >= (BURST_RESERVE + steps) * rows
+        return steps if fits and room and batch.spec_algorithm.is_none() else 1
+
+    def count_steps(self, more: int) -> None:
+        """The batch does so many steps more than `step` has counted."""
+        for search in self._live.values():
+            search.count_slots(more)
 
     def _tell_positions(self) -> None:
         """Let the clients of queued searches know how many are before theirs."""

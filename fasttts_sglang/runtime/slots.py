@@ -20,6 +20,7 @@ class Slots:
         self._scheduler = scheduler
         self._rows = rows
         self._waited: set[str] = set()  # requests that the last look found in the queue
+        self._entered: list[Row] = []  # rows that go on and have a surplus
 
     def assign(self, searches: Sequence[ActiveSearch], running: Any) -> Any:
         """Let rows at a step boundary go on or end, start others, end useless ones.
@@ -29,11 +30,21 @@ class Slots:
         """
         crowded = self._crowded()
         changed = searches if crowded else [search for search in searches if search.changed]
-        if not changed:
-            return running
-        # Not inside the allocator's free group: `publish` rewrites the index rows it frees from.
-        new = self._choose(changed, running, crowded)
-        return self._merge(running, new) if new else running
+        while changed:
+            # Not inside the allocator's free group: `publish` rewrites the index rows that it
+            # frees from.
+            if new := self._choose(changed, running, crowded):
+                running = self._merge(running, new)
+            changed = self._take_surplus()
+        return running
+
+    def _take_surplus(self) -> list[ActiveSearch]:
+        """Rows that went on take what was decoded already; returns searches to look at again."""
+        entered, self._entered = self._entered, []
+        for row in entered:
+            self._rows.go_on(row)
+        searches = dict.fromkeys(row.search for row in entered)
+        return [search for search in searches if search.changed]
 
     def _choose(self, searches: Sequence[ActiveSearch], running: Any, crowded: bool) -> list[Row]:
         new: list[Row] = []
@@ -84,6 +95,8 @@ class Slots:
         search.undecided.remove(row)
         self._rows.publish(row)  # its other children are forked off what it has
         row.enter(branch)
+        if row.surplus:
+            self._entered.append(row)
         return True
 
     def _room(self, search: ActiveSearch, running: Any, new: Sequence[Row]) -> int:

@@ -13,20 +13,20 @@ from sglang.srt.managers.tp_worker import TpModelWorker
 from sglang.srt.mem_cache.cache_init_params import CacheInitParams
 from sglang.srt.mem_cache.radix_cache import RadixCache
 from sglang.srt.runtime_context import get_context
-from sglang.srt.utils import get_available_gpu_memory
 from sglang.srt.utils.hf_transformers_utils import get_tokenizer
 
 from ..config import FastTTSConfig, check_vocabulary
-from ..errors import ConfigError, InsufficientMemory
+from ..errors import ConfigError
+from ..memory.roofline import VERIFIER_ROWS
 from ..verifier.families import family_for
+from .kv_split import generator_bytes, kv_split
 from .pools.build import at_largest, beside, elastic
 from .prefill_graphs import prefill_graphs
 from .rendering import Renderer, SharedTokens, TextRenderer
 
 logger = logging.getLogger(__name__)
 
-MAX_ROWS = 256  # sequences per verifier forward
-_GIB = 1 << 30
+MAX_ROWS = VERIFIER_ROWS  # sequences per forward
 
 
 class VerifierWorker(TpModelWorker):
@@ -61,11 +61,9 @@ class VerifierWorker(TpModelWorker):
                 is_draft_worker=True,
             )
         self.renderer = self._renderer(scheduler.tokenizer)
-        generator_bytes = _generator_bytes(scheduler, self.model_runner.dtype.itemsize)
-        self._allocate(
-            _kv_tokens(scheduler, self, config),
-            beside(scheduler, config.kv_resize, generator_bytes),
-        )
+        self.split = kv_split(scheduler, self, config)
+        other = generator_bytes(scheduler, self)
+        self._allocate(self.split.verifier_tokens, beside(scheduler, config.kv_resize, other))
         runner = self.model_runner
         self.tree = RadixCache(
             CacheInitParams(
@@ -158,44 +156,3 @@ def _attention_backend(generator: Any) -> dict[str, str]:
         return {}
     names = ("attention_backend", "prefill_attention_backend", "decode_attention_backend")
     return dict.fromkeys(names, "triton")
-
-
-def kv_bytes_per_token(model: ModelConfig, tp_size: int, dtype_bytes: int) -> int:
-    """Bytes of KV cache that one token takes on one rank."""
-    heads = model.get_num_kv_heads(tp_size)
-    return int(2 * model.num_hidden_layers * heads * model.head_dim * dtype_bytes)
-
-
-def _generator_bytes(scheduler: Any, itemsize: int) -> int:
-    """KV memory that the generator will have at most."""
-    args = scheduler.server_args
-    if args.max_total_tokens is not None:
-        per_token = kv_bytes_per_token(scheduler.model_config, scheduler.ps.tp_size, itemsize)
-        return int(args.max_total_tokens * per_token)
-    return int(get_available_gpu_memory(args.device, scheduler.ps.gpu_id) * _GIB)
-
-
-def _kv_tokens(scheduler: Any, worker: VerifierWorker, config: FastTTSConfig) -> int:
-    """The verifier's KV capacity: as asked for, or its share of one budget with the generator."""
-    if config.verifier_tokens is not None:
-        return config.verifier_tokens
-    args, tp_size = scheduler.server_args, scheduler.ps.tp_size
-    itemsize = worker.model_runner.dtype.itemsize
-    per_token = kv_bytes_per_token(worker.model_config, tp_size, itemsize)
-    share = config.verifier_mem_fraction
-    if args.max_total_tokens is not None:
-        generator = kv_bytes_per_token(scheduler.model_config, tp_size, itemsize)
-        budget = args.max_total_tokens * generator / (1 - share)
-    else:
-        runner = scheduler.tp_worker.model_runner
-        reserve = runner.pre_model_load_memory * (1 - args.mem_fraction_static)
-        free = get_available_gpu_memory(args.device, scheduler.ps.gpu_id)
-        budget = (free - reserve) * _GIB
-    tokens = int(budget * share / per_token)
-    if tokens < 1:
-        raise InsufficientMemory(
-            f"no memory is left for the verifier's KV cache: {budget / _GIB:.2f} GiB for both"
-            " models; lower --fasttts-verifier-mem-fraction or raise --mem-fraction-static",
-            missing=int(per_token - budget * share),
-        )
-    return tokens

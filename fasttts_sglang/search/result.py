@@ -77,6 +77,7 @@ class Usage:
     slot_tokens: int  # what its decode slots could have decoded
     speculated_kept: int = 0  # of completion_tokens: decoded before they were asked for
     speculated_wasted: int = 0  # decoded ahead and never asked for; not in completion_tokens
+    overrun: int = 0  # decoded behind the end of a step before that was noticed, not used
     speculated_hits: tuple[int, ...] = ()  # kept steps, by how many rounds ahead they were begun
 
     @classmethod

@@ -41,7 +41,7 @@ def disturbed() -> dict[str, Any]:
         sglang: Any = engine._engine
 
         def kv() -> Any:
-            return engine.wait(sglang.tokenizer_manager.get_internal_state())[0]["fasttts_kv"]
+            return engine.wait(engine._client.memory())
 
         def work() -> None:
             while asked < CHANGES or not found["results"]:

@@ -1,29 +1,73 @@
-"""The benchmark runs as documented and fills in every measure."""
+"""The benchmarks run as documented and fill in every measure."""
 
 import json
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from benchmarks.measures import Measures
 
 
-def test_quick_measures_both_systems_on_the_same_search() -> None:
-    """It stops by itself if the baseline and we return different candidates."""
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "--quick"]
-    command += ["--seeds", "2", "--widths", "4", "16", "--problems", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+def run(module: str, *arguments: str) -> str:
+    """What the benchmark prints."""
+    command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"system"')]
-    assert [(row["system"], row["n"], row["seed"]) for row in rows] == [
-        (system, n, seed) for n in (4, 16) for seed in (1, 2) for system in ("stock", "fasttts")
-    ]
+    return done.stdout
+
+
+def searches(text: str) -> list[dict[str, Any]]:
+    """The JSON lines of a comparison, each measure checked to be a number or explained."""
+    rows = [json.loads(line) for line in text.splitlines() if line.startswith('{"system"')]
     for row in rows:
         for field in fields(Measures):
             assert row[field.name] is not None or row["reasons"][field.name], field.name
-        assert row["limit_s"] > 0
+        assert 0 < row["bound_s"] <= row["limit_s"]
         assert 0 < row["slot_use"] <= 1
+        assert row["verifier_tokens"] > 0
+    return rows
+
+
+def test_quick_measures_both_systems_on_the_same_search() -> None:
+    """It stops by itself if one returns other candidates than the algorithm alone."""
+    said = run("benchmarks", "--quick", "--seeds", "2", "--widths", "4", "16", "--problems", "2")
+    rows = searches(said)
+    assert [(row["system"], row["n"], row["seed"]) for row in rows] == [
+        (system, n, seed) for n in (4, 16) for seed in (1, 2) for system in ("stock", "fasttts")
+    ]
     for stock, ours in zip(rows[::2], rows[1::2], strict=True):
         for same in ("completion_tokens", "rounds"):
             assert stock[same] == ours[same]
-    assert "| 16 | fasttts |" in done.stdout
+        assert stock["recomputed_tokens"] == 0  # memory is ample
+    assert "| 16 | fasttts |" in said
+
+
+def test_an_ablation_goes_on_where_its_log_ends(tmp_path: Path) -> None:
+    """Systems in processes of their own, a static split, every mode scored by the verifier."""
+    log = tmp_path / "log.jsonl"
+    arguments = ["--gpu", "--pair", "toy+toy", "--widths", "8", "--kv-gib", "0.05"]
+    arguments += ["--spec", '{"mean_tokens": 8, "min_steps": 2, "max_steps": 3}', "--ablate"]
+    arguments += ["--stock-share", "0.4", "--together", "2", "--log", str(log), "--seeds"]
+    rows = searches(run("benchmarks", *arguments, "1"))
+    names = {row["system"] for row in rows}
+    assert {"stock, 40 % verifier", "everything off", "+ speculation full"} <= names
+    assert {(row["n"], row["seed"]) for row in rows} == {(8, 1)}
+    before = log.read_text()
+    said = run("benchmarks", *arguments, "1")
+    assert searches(said) == []  # all is measured: no engine boots
+    assert log.read_text() == before
+    assert "| 8 | + speculation full |" in said
+
+
+@pytest.mark.slow
+def test_harm_and_hook_time_print_their_tables(tmp_path: Path) -> None:
+    harm, hooks = tmp_path / "harm.md", tmp_path / "hooks.md"
+    few = ["--requests", "8", "--tokens", "16", "--repeats", "1", "--n", "8", "--out", str(harm)]
+    run("benchmarks.harm", *few)
+    assert "| full |" in harm.read_text()
+    run("benchmarks.hook_time", "--n", "8", "--seeds", "1", "--out", str(hooks))
+    assert "| full |" in hooks.read_text()

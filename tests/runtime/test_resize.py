@@ -33,11 +33,9 @@ def test_nothing_leaks(outcome: Any) -> None:
     """Beside SGLang's own checks, after every batch and when idle, which would have ended it."""
     kv = outcome["after"]
     assert [pool["used"] for pool in kv["pools"].values()] == [0, 0]
-    mapped = sum(pool["mapped_bytes"] for pool in kv["pools"].values())
-    before = outcome["before"]
-    assert before["budget"]["budget_bytes"] == sum(
-        pool["mapped_bytes"] for pool in before["pools"].values()
-    )
+    mapped = sum(kv["budget"]["mapped_bytes"].values())
+    before = outcome["before"]["budget"]
+    assert before["budget_bytes"] == sum(before["mapped_bytes"].values())
     assert 0.9 * kv["budget"]["budget_bytes"] <= mapped <= kv["budget"]["budget_bytes"]
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 import subprocess
 import sys
@@ -61,11 +60,11 @@ def test_speculation_gives_way_to_memory(engine: FastTTSEngine) -> None:
     assert tree(engine.search(PROBLEMS[1], wide)) == tree(expected)
 
 
-def test_random_searches_and_cancellations_leave_nothing_behind(engine: FastTTSEngine) -> None:
-    """Searches of every kind come and go at random; SGLang's idle leak check has the last word.
-
-    FASTTTS_STRESS=1000 makes it a long run.
-    """
+@pytest.mark.parametrize("total", [40, pytest.param(1000, marks=pytest.mark.slow)])
+def test_random_searches_and_cancellations_leave_nothing_behind(
+    engine: FastTTSEngine, total: int
+) -> None:
+    """Searches of every kind come and go at random; SGLang's idle leak check has the last word."""
     rng = random.Random(5)
     expected = tree(engine.search(PROBLEMS[2], WIDE))
     counts = Counter[str]()
@@ -92,7 +91,7 @@ def test_random_searches_and_cancellations_leave_nothing_behind(engine: FastTTSE
         except asyncio.CancelledError:
             counts["cancelled"] += 1
 
-    async def everything(total: int) -> None:
+    async def everything() -> None:
         gate = asyncio.Semaphore(5)
 
         async def gated() -> None:
@@ -102,7 +101,7 @@ def test_random_searches_and_cancellations_leave_nothing_behind(engine: FastTTSE
         await asyncio.gather(*(gated() for _ in range(total)))
         await asyncio.sleep(1.5)  # idle: the leak check runs
 
-    engine.wait(everything(int(os.environ.get("FASTTTS_STRESS", "40"))))
+    engine.wait(everything())
     print(dict(counts))
     assert min(counts["done"], counts["cancelled"]) > 5
     assert tree(engine.search(PROBLEMS[2], WIDE)) == expected

@@ -15,8 +15,8 @@ FLAGS = [
     "--fasttts-verifier-path",
     "--fasttts-prm-family",
     "--fasttts-verifier-function",
+    "--fasttts-kv-split",
     "--fasttts-verifier-tokens",
-    "--fasttts-verifier-mem-fraction",
     "--fasttts-kv-resize",
     "--fasttts-verifier-batch-tokens",
     "--fasttts-verdict-tokens",
@@ -24,6 +24,7 @@ FLAGS = [
     "--fasttts-max-width",
     "--fasttts-score-cache-entries",
     "--fasttts-speculation",
+    "--fasttts-decode-burst",
     "--fasttts-algorithms",
     "--fasttts-default-search",
     "--fasttts-replay",
@@ -49,7 +50,9 @@ def test_the_readme_shows_flags_and_parameters_as_they_are() -> None:
         (["--fasttts-max-width=0"], r"--fasttts-max-width: it must be in \[1, 4096\], got 0"),
         (["--fasttts-max-width", "many"], "--fasttts-max-width: invalid int value: 'many'"),
         (["--fasttts-max-searches"], "--fasttts-max-searches: expected one argument"),
-        (["--fasttts-verifier-mem-fraction", "1.5"], r"in \[0.01, 0.95\], got 1.5"),
+        (["--fasttts-kv-split", "1.5"], r"-split: must be auto or in \[0.01, 0.95\], got '1.5'"),
+        (["--fasttts-kv-split", "nan"], r"-split: must be auto or in \[0.01, 0.95\], got 'nan'"),
+        (["--fasttts-kv-split", "half"], r"-split: must be auto or in \[0.01, 0.95\], got 'half'"),
         (["--fasttts"], "--fasttts is no flag"),
         (["--fasttts-default-search", "beam"], "--fasttts-default-search: is not JSON"),
         (["--fasttts-default-search", "[]"], "must be a JSON object, got \\[\\]"),
@@ -68,7 +71,7 @@ def test_sglang_keeps_its_own_flags() -> None:
 
 
 def test_the_configuration_survives_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = FastTTSConfig(verifier_path="p q", verifier_tokens=99, verifier_mem_fraction=0.25)
+    config = FastTTSConfig(verifier_path="p q", verifier_tokens=99, kv_split="0.25")
     monkeypatch.setenv("FASTTTS_CONFIG", config.to_env())
     assert FastTTSConfig.from_env() == config
 

@@ -54,9 +54,10 @@ async def score(request: Request) -> Any:
 
 @router.get("/status")
 async def status() -> dict[str, Any]:
-    """Version and configuration of this server, the searches in flight, and both KV pools."""
-    own = {"version": __version__, "algorithms": known(), **client().status()}
-    return {**own, "kv": await client().kv_status()}
+    """Version and configuration of this server, searches in flight, KV memory of both models."""
+    seen = client().status()
+    memory = await client().memory()
+    return {"version": __version__, "algorithms": known(), **seen, "memory": memory}
 
 
 @router.get("/algorithms")

@@ -117,6 +117,7 @@ class SharedBudget:
         resizer = self._resizer
         return {
             "budget_bytes": resizer.budget_bytes,
+            "mapped_bytes": self.mapped(),
             "peak_bytes": resizer.peak_bytes,
             "resizes": resizer.num_done,
             "rolled_back": resizer.num_rolled_back,

@@ -46,10 +46,12 @@ def test_a_search_is_counted(url: str) -> None:
     assert after["fasttts_searches_in_flight"] == 0
     assert after["fasttts_scheduler_searches running"] == 0
     assert after["fasttts_verifier_seconds_total"] > 0
-    pool = {state: after[f"fasttts_verifier_kv_tokens {state}"] for state in STATES}
-    assert pool["used"] == 0
-    assert pool["cached"] > 0
-    assert pool["free"] > 0
+    for name in ("generator", "verifier"):
+        pool = {state: after[f"fasttts_{name}_kv_tokens {state}"] for state in STATES}
+        assert pool["used"] == 0
+        assert pool["cached"] > 0
+        assert sum(pool.values()) == after[f"fasttts_planned_kv_tokens {name}"]
+        assert after[f"fasttts_planned_round_seconds {name}"] > 0
 
 
 def test_the_dashboard_asks_for_metrics_that_exist(url: str) -> None:

@@ -95,15 +95,6 @@ def test_the_api_key_covers_our_routes(url: str) -> None:
     assert requests.get(f"{url}/fasttts/status", timeout=10).status_code == 401
 
 
-def test_the_status_tells_what_both_kv_pools_hold(url: str) -> None:
-    assert search(url, **SEARCH).status_code == 200
-    kv = requests.get(f"{url}/fasttts/status", headers=KEY, timeout=10).json()["kv"]
-    assert kv["budget"] is None  # they have fixed sizes unless --fasttts-kv-resize is given
-    for pool in ("generator", "verifier"):
-        assert kv["pools"][pool]["cached"] > 0
-        assert kv["pools"][pool]["free"] > 0
-
-
 def test_a_client_that_hangs_up_cancels_its_search(url: str) -> None:
     longest = max(tiny_task.problems(5, 100, "heldout"), key=lambda p: len(tiny_task.solution(p)))
     body = {**SEARCH, "prompt": longest, "n": 64, "branch": 4, "stream": True}
@@ -124,6 +115,18 @@ def test_ordinary_routes_still_work(url: str) -> None:
     reply = requests.post(f"{url}/v1/chat/completions", json=chat, headers=KEY, timeout=60)
     assert reply.ok, reply.text
     assert reply.json()["choices"][0]["message"]["content"]
+
+
+def test_the_status_tells_plan_and_occupancy_of_both_pools(url: str) -> None:
+    search(url, **SEARCH)
+    status = requests.get(f"{url}/fasttts/status", headers=KEY, timeout=10).json()
+    memory = status["memory"]
+    assert (memory["split"], status["config"]["kv_split"]) == ("auto", "auto")
+    for name in ("generator", "verifier"):
+        pool = memory["pools"][name]
+        assert set(pool) == {"used", "cached", "free"}
+        assert sum(pool.values()) == memory["plan"][name]["kv_tokens"]
+        assert pool["cached"] > 0
 
 
 def test_the_algorithms_are_listed_with_their_parameters(url: str) -> None:

@@ -1,0 +1,300 @@
+"""The parts of the benchmarks that need no engine."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import options, plan, slices
+from benchmarks.baselines.stock import Prefilled, ReplayedSteps, StockPair
+from benchmarks.budget import GIB, kv_bytes_per_token, split
+from benchmarks.hook_time import take_tokens_us
+from benchmarks.log import Log
+from benchmarks.machine import Machine
+from benchmarks.measures import Measures
+from benchmarks.shapes import PAIRS, SHAPES
+from benchmarks.workload import work
+from fasttts_sglang import SearchParams
+from fasttts_sglang.search.replay import Replay, ReplaySpec
+
+SPEC = ReplaySpec(mean_tokens=9, min_steps=2, max_steps=4)
+
+
+class PairInMemory(StockPair):
+    """Two engines that remember everything they have seen, or nothing at all."""
+
+    def __init__(self, *, forgetful: bool = False) -> None:
+        self.scored = Prefilled()
+        self._seen: dict[str, list[list[int]]] = {"generator": [], "verifier": []}
+        self._forgetful = forgetful
+
+    def _cached(self, model: str, ids: list[int]) -> int:
+        most = 0
+        for other in self._seen[model] if not self._forgetful else ():
+            same = 0
+            while same < min(len(ids) - 1, len(other)) and ids[same] == other[same]:
+                same += 1
+            most = max(most, same)
+        return most
+
+    def generate(
+        self, prompts: list[list[int]], params: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        outputs, after = [], []
+        for row, (ids, sampling) in enumerate(zip(prompts, params, strict=True)):
+            new = [1000 + len(self._seen["generator"]) * 100 + row] * sampling["max_new_tokens"]
+            cached = self._cached("generator", ids)
+            outputs.append(
+                {
+                    "output_ids": new,
+                    "meta_info": {"cached_tokens": cached, "num_retractions": 0},
+                }
+            )
+            after.append([*ids, *new[:-1]])  # nothing has run the last one
+        self._seen["generator"] += after
+        return outputs
+
+    def score(self, sequences: list[list[int]]) -> list[float]:
+        for ids in sequences:
+            self.scored.tokens += len(ids)
+            self.scored.cached += self._cached("verifier", ids)
+        self._seen["verifier"] += sequences
+        return [0.5] * len(sequences)
+
+
+@given(st.sampled_from([4, 8, 16]), st.integers(0, 1000))
+def test_the_baseline_returns_what_the_algorithm_alone_does(n: int, seed: int) -> None:
+    params = SearchParams(n=n, seed=seed, stop=())
+    needed = work(SPEC, params, 7)
+    found = PairInMemory().search(list(range(7)), params, ReplayedSteps(Replay(SPEC, seed)))
+    assert tuple(node.path for node in found.candidates) == needed.candidates
+    assert found.completion_tokens == needed.tokens
+    assert max(len(ids) for ids in found.ids.values()) - 7 == needed.chain_tokens
+
+
+@given(st.integers(0, 1000), st.integers(1, 60))
+def test_the_limit_counts_paths_that_are_cut(seed: int, max_tokens: int) -> None:
+    params = SearchParams(n=8, seed=seed, max_tokens=max_tokens, stop=())
+    needed = work(SPEC, params, 7)
+    assert needed.chain_tokens <= max_tokens
+    found = PairInMemory().search(list(range(7)), params, ReplayedSteps(Replay(SPEC, seed)))
+    assert found.completion_tokens == needed.tokens
+
+
+def test_a_baseline_with_all_its_cache_computes_nothing_again() -> None:
+    params = SearchParams(n=8, seed=3, stop=())
+    found = PairInMemory().search(list(range(7)), params, ReplayedSteps(Replay(SPEC, 3)))
+    assert (found.recomputed_tokens, found.verifier_recomputed_tokens) == (0, 0)
+    assert found.verifier_tokens == work(SPEC, params, 7).verifier_tokens
+
+
+def test_a_baseline_without_any_cache_computes_every_path_again() -> None:
+    """Of each row all of its parent's path, but for the token that the generator never ran."""
+    params = SearchParams(n=8, seed=3, stop=())
+    found = PairInMemory(forgetful=True).search(
+        list(range(7)), params, ReplayedSteps(Replay(SPEC, 3))
+    )
+    begin = [len(found.ids[path[:-1]]) for path in found.ids if path]
+    assert found.verifier_recomputed_tokens == sum(begin)
+    assert found.recomputed_tokens == sum(begin) - len(begin)
+
+
+def test_every_pair_shares_a_vocabulary() -> None:
+    assert {"1.5b+1.5b", "1.5b+7b", "7b+1.5b", "1.5b+mistral-7b"} <= set(PAIRS)
+    for pair in PAIRS:
+        generator, verifier = (SHAPES[name] for name in pair.split("+"))
+        assert generator["vocab_size"] == verifier["vocab_size"]
+
+
+@given(st.sampled_from(PAIRS), st.floats(0.5, 40), st.floats(0.05, 0.95))
+def test_a_split_spends_the_budget_and_no_more(pair: str, kv_gib: float, share: float) -> None:
+    models = pair.split("+")
+    tokens = split(models[0], models[1], kv_gib, share)
+    per_token = [kv_bytes_per_token(model) for model in models]
+    spent = sum(t * b for t, b in zip(tokens, per_token, strict=True))
+    assert kv_gib * GIB - sum(per_token) <= spent <= kv_gib * GIB
+
+
+def measured(system: str, n: int, seed: int, latency_s: float) -> Measures:
+    return Measures(system, n, seed, latency_s, 1, 1, 1, 1, 0.5, 1.0, 1.0, 1, 1, 1.0, 1.0, 1.0)
+
+
+def test_the_best_split_is_the_fastest_over_common_seeds_at_the_largest_n() -> None:
+    rows = [
+        measured("stock, 30 % verifier", 64, 1, 5.0),
+        measured("stock, 50 % verifier", 64, 1, 4.0),
+        measured("stock, 30 % verifier", 256, 1, 6.0),
+        measured("stock, 50 % verifier", 256, 1, 7.0),
+        measured("stock, 50 % verifier", 256, 2, 1.0),  # the other has no seed 2
+        measured("stock, 40 % verifier", 256, 1, 1.0),  # not asked for
+        measured("fasttts", 256, 1, 1.0),
+    ]
+    assert plan.best_share(rows, [0.3, 0.5, 0.6]) == 0.3
+    assert plan.best_share(rows[-1:], [0.3, 0.5]) is None
+    assert plan.best_share(rows[:1], [0.3, 0.5]) is None  # nothing to compare it with
+
+
+def test_a_comparison_puts_ours_beside_the_first_baseline() -> None:
+    first, second = plan.comparison(["off", "full"], [0.3, 0.5], 0.4)
+    names = [column.name for column in first.columns]
+    assert names == ["stock, 30 % verifier", "fasttts, speculation off", "fasttts"]
+    assert (first.share, first.our_share, second.share) == (0.3, 0.4, 0.5)
+    assert second.has_stock and not second.has_ours
+
+
+def test_an_ablation_adds_one_switch_after_the_other() -> None:
+    """Another configuration or split takes another boot, other parameters of a search do not."""
+    switches = (
+        plan.Switch("all off", {"max_searches": 1}, {"speculation": "off"}),
+        plan.Switch("+ searches", {"max_searches": 2}),
+        plan.Switch("+ from another version", {"no_such_field": True}),
+        plan.Switch("+ paper", params={"speculation": "paper"}),
+        plan.Switch("+ plan", planned=True),
+        plan.Switch("+ full", params={"speculation": "full"}),
+    )
+    first, second, third = plan.ablation(0.3, 0.4, 0.2, switches)
+    assert [c.name for c in first.columns] == ["stock, 30 % verifier", "all off"]
+    assert [part.config for part in (first, second, third)] == [
+        {"max_searches": 1},
+        {"max_searches": 2},
+        {"max_searches": 2},
+    ]
+    assert [part.our_share for part in (first, second, third)] == [0.4, 0.4, 0.2]
+    assert [part.share for part in (first, second, third)] == [0.3, None, None]
+    assert [(c.name, c.params) for part in (second, third) for c in part.columns] == [
+        ("+ searches", {"speculation": "off"}),
+        ("+ paper", {"speculation": "paper"}),
+        ("+ plan", {"speculation": "paper"}),
+        ("+ full", {"speculation": "full"}),
+    ]
+    unplanned = plan.ablation(0.3, 0.4, None, switches)
+    assert "+ plan" not in [c.name for part in unplanned for c in part.columns]
+
+
+def test_apart_each_system_has_its_process() -> None:
+    together = plan.comparison(["off", "full"], [0.3, 0.5], 0.4)
+    parts = plan.apart(together)
+    assert [(part.has_stock, part.has_ours) for part in parts] == [
+        (True, False),
+        (False, True),
+        (True, False),
+    ]
+    assert [c for part in parts for c in part.columns] == [
+        c for part in together for c in part.columns
+    ]
+
+
+def test_the_ablation_begins_with_everything_off_and_ends_with_the_default() -> None:
+    columns = [column for part in plan.ablation(None, None, None) for column in part.columns]
+    assert [columns[0].name, columns[1].name] == ["stock", "everything off"]
+    assert columns[1].params == {"speculation": "off"}
+    assert columns[-1].params == {"speculation": "full"}
+
+
+def test_a_log_gives_back_what_belongs_to_its_setting(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    one, other = Log(path, "one", "card"), Log(path, "other", "card")
+    assert (one.rows(), one.machine()) == ([], None)
+    row, machine = measured("stock", 8, 1, 2.0), Machine({8: 0.5}, None)
+    assert json.loads(one.add(row))["latency_s"] == 2.0
+    one.add_machine(machine)
+    other.add(measured("stock", 8, 2, 3.0))
+    assert one.rows() == [row]
+    assert one.machine() == machine
+    elsewhere = Log(path, "one", "another card")
+    assert (elsewhere.rows(), elsewhere.machine()) == ([], None)
+    assert Log(None, "one", "card").rows() == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--quick", "--kv-gib", "1"], "--kv-gib: needs --gpu"),
+        (["--gpu", "--sweep"], "--sweep: needs --kv-gib or --gpu-gib"),
+        (["--gpu", "--pair", "7b+toy"], "invalid choice: '7b+toy'"),
+        (["--gpu", "--stock-share", "1.5"], "--stock-share: must be in (0, 1), got 1.5"),
+        (["--gpu", "--gpu-gib", "4"], "--gpu-gib: the weights of 1.5b+1.5b take 5.75 GiB"),
+        (["--gpu", "--ablate", "--sweep", "--kv-gib", "1"], "not allowed with"),
+    ],
+)
+def test_wrong_arguments_name_themselves(
+    argv: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        options.parse(None, argv)
+    assert message in capsys.readouterr().err
+
+
+def test_a_card_becomes_a_budget_of_kv() -> None:
+    args = options.parse(None, ["--gpu", "--pair", "7b+1.5b", "--gpu-gib", "24"])
+    setting = options.setting(args, gpu=True)
+    assert setting.name == "7b+1.5b, 4.54 GiB of KV"
+    generator = setting.stock(0.5)["generator_args"]["max_total_tokens"]
+    assert generator == split("7b", "1.5b", args.kv_gib, 0.5)[0]
+
+
+SLICE = """
+import sys, time
+from pathlib import Path
+from benchmarks import slices
+number, folder = sys.argv[-1], Path(sys.argv[1])
+if number == "9":
+    sys.exit("broken")
+slices.report_ready()
+slices.report_started()
+turns = slices.Turns(folder / "log")
+for turn in range(2):
+    with turns():
+        assert not (folder / "busy").exists()
+        (folder / "busy").touch()
+        time.sleep(0.05)
+        (folder / "busy").unlink()
+        print(f"slice {number} turn {turn}", flush=True)
+"""
+
+
+@pytest.fixture
+def run_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., list[str]]:
+    """Runs slices that are SLICE instead of a benchmark; returns what they print."""
+    script = tmp_path / "slice.py"
+    script.write_text(SLICE)
+    popen = subprocess.Popen
+
+    def start(command: list[str], **kwargs: Any) -> Any:
+        assert command[1:3] == ["-m", "benchmarks"]
+        return popen([sys.executable, str(script), str(tmp_path), *command[3:]], **kwargs)
+
+    monkeypatch.setattr(slices.subprocess, "Popen", start)
+
+    def run(numbers: Sequence[int], together: int, deadline: float) -> list[str]:
+        failed = slices.run_all(["--gpu"], numbers, together, deadline)
+        assert failed == [number for number in numbers if number == 9]
+        return sorted(capsys.readouterr().out.splitlines())
+
+    return run
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_slices_take_turns_and_a_broken_one_holds_nobody_up(
+    run_slices: Callable[..., list[str]], together: int
+) -> None:
+    said = run_slices([0, 9, 2], together, time.monotonic() + 60)
+    assert said == [f"slice {number} turn {turn}" for number in (0, 2) for turn in (0, 1)]
+
+
+def test_no_slice_starts_after_the_deadline(run_slices: Callable[..., list[str]]) -> None:
+    assert run_slices([0, 1], 1, time.monotonic() - 1) == []
+
+
+def test_the_hook_that_is_timed_takes_every_token() -> None:
+    """Against a change of the runtime that would leave the timing loop with nothing to do."""
+    assert take_tokens_us(3) > 0
