@@ -53,6 +53,11 @@ got '2.0'
     verifier_tokens: int | None = option(
         None, "The verifier's KV capacity in tokens, instead of a fraction.", ge=16, le=1 << 40
     )
+    kv_resize: str = option(
+        "off",
+        "Move KV memory between the models while the server runs, as searches need it: off, auto.",
+        choices=("off", "auto"),
+    )
     verifier_batch_tokens: int = option(
         16_384, "Tokens per forward of the verifier.", ge=1, le=1 << 30
     )

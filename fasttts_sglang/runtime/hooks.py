@@ -39,6 +39,7 @@ def build_runner(_none: None, scheduler: Any) -> None:
     from .kv_memory import KVMemory
     from .messages import MemoryMessage, ScoreMessage, SearchMessage, StopSearch
     from .metrics import SchedulerMetrics
+    from .pools.shared_budget import shared_budget
     from .search_runner import SearchRunner
     from .verdicts import GenerativeVerifier
     from .verifier import Verifier
@@ -56,6 +57,9 @@ def build_runner(_none: None, scheduler: Any) -> None:
     elif config.verifier_function:
         verifier = FunctionVerifier(config.verifier_function, scheduler.tokenizer, cache)
     scheduler.fasttts = SearchRunner(scheduler, config, verifier)
+    scheduler.fasttts_budget = budget = shared_budget(scheduler)
+    if budget is not None:
+        scheduler.fasttts_resize = budget.resize  # for Engine.collective_rpc
     scheduler.fasttts_memory = KVMemory(scheduler, config, verifier)
     args = scheduler.server_args
     publishes = args.enable_metrics and scheduler.ps.attn_tp_rank == 0
@@ -84,6 +88,8 @@ def step(
     scheduler: Any, running_batch: Any, last_batch: Any
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """BEFORE Scheduler.get_next_batch_to_run: what has completed is scored, new rows join."""
+    if scheduler.fasttts_budget is not None:
+        scheduler.fasttts_budget.between_batches()
     running = scheduler.fasttts.step(running_batch)
     if scheduler.fasttts_metrics is not None:
         scheduler.fasttts_metrics.observe(scheduler.fasttts, scheduler.fasttts_memory)

@@ -26,6 +26,11 @@ class KVMemory:
         worker = self._scheduler.fasttts_verifier
         return None if worker is None else worker.split.plan
 
+    @property
+    def budget(self) -> Any:
+        """The SharedBudget of both pools; None if they have fixed sizes."""
+        return self._scheduler.fasttts_budget
+
     def pools(self) -> dict[str, dict[str, int]]:
         """Tokens by state, of the generator, and of a verifier that has KV memory."""
         scheduler = self._scheduler
@@ -38,13 +43,17 @@ class KVMemory:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON object; `split` is the flag's, null where it decides nothing."""
+        """A JSON object; `split` is the flag's, null where it decides nothing.
+
+        `budget` tells of moves between the pools; null if they have fixed sizes.
+        """
         plan, config = self.plan, self._config
         splits = config.verifier_path and config.verifier_tokens is None
         return {
             "split": config.kv_split if splits else None,
             "plan": None if plan is None else plan.to_dict(),
             "pools": self.pools(),
+            "budget": None if self.budget is None else self.budget.status(),
         }
 
     def admit(self, message: MemoryMessage) -> None:

@@ -69,6 +69,14 @@ def kv_split(scheduler: Any, verifier: Any, config: FastTTSConfig) -> KVSplit:
     return KVSplit(plan.verifier.kv_tokens, plan)
 
 
+def generator_bytes(scheduler: Any, verifier: Any) -> int:
+    """KV memory that the generator will have at most."""
+    tokens = scheduler.server_args.max_total_tokens
+    if tokens is None:
+        return _free_bytes(scheduler)
+    return int(tokens * _kv_bytes(scheduler, verifier)[0])
+
+
 def default_workload(config: FastTTSConfig, context: int) -> Workload:
     """The search that is planned for, before any has come.
 

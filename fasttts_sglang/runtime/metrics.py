@@ -113,6 +113,9 @@ class SchedulerMetrics:
             name: gauge(f"{name}_kv_tokens", f"The {name}'s KV pool: used, cached, free.", "state")
             for name in ("generator", "verifier")
         }
+        self._bytes = gauge(
+            "kv_mapped_bytes", "Memory of the KV pools that share a budget, by model.", "pool"
+        )
         self._planned = gauge("planned_kv_tokens", "KV tokens that the plan gives.", "part")
         self._round = gauge("planned_round_seconds", "Predicted seconds of a round.", "part")
         self._seconds = Counter(
@@ -132,6 +135,9 @@ class SchedulerMetrics:
         for name, pool in memory.pools().items():
             for state, tokens in pool.items():
                 self._pools[name].labels(self._model, state).set(tokens)
+        if memory.budget is not None:
+            for name, size in memory.budget.mapped().items():
+                self._bytes.labels(self._model, name).set(size)
         if (plan := memory.plan) is not None:
             for name, share in (("generator", plan.generator), ("verifier", plan.verifier)):
                 self._planned.labels(self._model, name).set(share.kv_tokens)

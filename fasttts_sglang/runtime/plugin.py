@@ -5,7 +5,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ..config import ENV, PREFIX
+from ..config import ENV, PREFIX, FastTTSConfig
 
 if TYPE_CHECKING:
     from .hook import Hook
@@ -15,11 +15,16 @@ def scheduler_hooks() -> "tuple[Hook, ...]":
     """All rows of the hook table that a scheduler process needs on this machine."""
     from . import cpu, hooks
 
-    if not cpu.active():
-        return hooks.SCHEDULER_HOOKS
-    from .cpu.hooks import CPU_SCHEDULER_HOOKS
+    table: tuple[Hook, ...] = hooks.SCHEDULER_HOOKS
+    if cpu.active():
+        from .cpu.hooks import CPU_SCHEDULER_HOOKS
 
-    return hooks.SCHEDULER_HOOKS + CPU_SCHEDULER_HOOKS
+        table += CPU_SCHEDULER_HOOKS
+    if ENV in os.environ and FastTTSConfig.from_env().kv_resize != "off":
+        from .pools.hooks import POOL_HOOKS
+
+        table += POOL_HOOKS
+    return table
 
 
 def register() -> None:

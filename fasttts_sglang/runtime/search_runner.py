@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -64,6 +64,11 @@ class SearchRunner:
     @property
     def num_queued(self) -> int:
         return len(self._queue)
+
+    def searches(self) -> Iterator[ActiveSearch]:
+        """All that are running or queued."""
+        yield from self._live.values()
+        yield from self._queue
 
     # -- called by hooks ---------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class VerifierRunner:
         self._allocator = self._runner.token_to_kv_pool_allocator
         self._count = 0
         self._reserve = 0  # tokens that must stay free behind a path
-        self._lane = Lane(worker)
+        self.lane = Lane(worker)
         self._queue: deque[ScoreJob] = deque()
         self._flight: _Flight | None = None
         self._by_key: dict[bytes, ScoreJob] = {}  # of jobs in the queue or in flight
@@ -110,7 +110,7 @@ class VerifierRunner:
                 else:
                     self._twins.append(job)
         self.step()
-        while self._lane.synchronous and self.busy:
+        while self.lane.synchronous and self.busy:
             self.step()
 
     def step(self) -> None:
@@ -122,7 +122,7 @@ class VerifierRunner:
         if not self._queue and self._twins:
             self._settle_twins()
         if self._queue:
-            with self._lane, self.worker.own_config():
+            with self.lane, self.worker.own_config():
                 self._flight = self._start()
 
     def wait(self) -> None:
@@ -160,11 +160,11 @@ class VerifierRunner:
         while self.busy:
             self.wait()
             self.step()
-        with self._lane:
+        with self.lane:
             self.tree.reset()
             self._runner.req_to_token_pool.clear()
             self._allocator.clear()
-        self._lane.settle()
+        self.lane.settle()
 
     def pool(self) -> dict[str, int]:
         """Tokens of the KV pool by state."""
@@ -207,7 +207,7 @@ class VerifierRunner:
             if not jobs:
                 return None
             values = self._forward(self._prefill(reqs))
-            return _Flight(jobs, reqs, self._lane.fetch(self._wanted(values, jobs, reqs)))
+            return _Flight(jobs, reqs, self.lane.fetch(self._wanted(values, jobs, reqs)))
         except Exception as exc:
             self._give_up(jobs, reqs, exc)
             return None
@@ -215,7 +215,7 @@ class VerifierRunner:
     def _land(self, flight: _Flight) -> None:
         """Take the scores of `flight` and let its rows go."""
         self._flight = None
-        with self._lane, self.worker.own_config():
+        with self.lane, self.worker.own_config():
             try:
                 self._read(flight)
             except Exception as exc:  # of the device: what was launched has failed
@@ -314,7 +314,7 @@ class VerifierRunner:
             cached = len(req.prefix_indices)
             places += [begin + end - 1 - cached for end in job.ends[len(job.scores) :]]
             begin += len(job.token_ids) - cached
-        return values[self._lane.put(torch.tensor(places, dtype=torch.int64))]
+        return values[self.lane.put(torch.tensor(places, dtype=torch.int64))]
 
     def _read(self, flight: _Flight) -> None:
         read = iter(flight.values.tolist())

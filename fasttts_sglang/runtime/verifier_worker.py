@@ -20,7 +20,8 @@ from ..config import FastTTSConfig, check_vocabulary
 from ..errors import ConfigError
 from ..memory.roofline import VERIFIER_ROWS
 from ..verifier.families import family_for
-from .kv_split import kv_split
+from .kv_split import generator_bytes, kv_split
+from .pools.build import at_largest, beside, elastic
 from .prefill_graphs import prefill_graphs
 from .rendering import Renderer, SharedTokens, TextRenderer
 
@@ -62,7 +63,8 @@ class VerifierWorker(TpModelWorker):
             )
         self.renderer = self._renderer(scheduler.tokenizer)
         self.split = kv_split(scheduler, self, config)
-        self._allocate(self.split.verifier_tokens)
+        other = generator_bytes(scheduler, self)
+        self._allocate(self.split.verifier_tokens, beside(scheduler, config.kv_resize, other))
         runner = self.model_runner
         self.tree = RadixCache(
             CacheInitParams(
@@ -112,12 +114,15 @@ class VerifierWorker(TpModelWorker):
             model.labels = torch.tensor(renderer.labels(), device=device)
         return renderer
 
-    def _allocate(self, num_tokens: int) -> None:
+    def _allocate(self, num_tokens: int, beside_bytes: int | None) -> None:
         self.args.override("fasttts.verifier", max_total_tokens=num_tokens)
         with self.own_config(), _own_input_buffers():
-            self.alloc_memory_pool()
-            self.init_attention_backends()
-            self.init_cuda_graphs(capture_decode_cuda_graph=False)
+            with elastic(beside_bytes) as build:
+                self.alloc_memory_pool()
+            self.backing = build.backing  # None: the pool has a fixed size
+            with at_largest(self.model_runner, self.backing):
+                self.init_attention_backends()
+                self.init_cuda_graphs(capture_decode_cuda_graph=False)
             self.graphs = prefill_graphs(self)
 
     def values(self, batch: ScheduleBatch) -> torch.Tensor:

@@ -17,6 +17,7 @@ FLAGS = [
     "--fasttts-verifier-function",
     "--fasttts-kv-split",
     "--fasttts-verifier-tokens",
+    "--fasttts-kv-resize",
     "--fasttts-verifier-batch-tokens",
     "--fasttts-verdict-tokens",
     "--fasttts-max-searches",

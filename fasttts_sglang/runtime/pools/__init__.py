@@ -1,0 +1,1 @@
+"""KV pools that change their size while the server runs, under one budget for both models."""
