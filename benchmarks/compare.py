@@ -243,6 +243,8 @@ def of_ours(
         verifier_cached_tokens=usage.verifier_cached_tokens,
         speculated_kept=usage.speculated_kept,
         speculated_wasted=usage.speculated_wasted,
+        kv_high_water=usage.kv_high_water_tokens,
+        recomputed_tokens=usage.recomputed_tokens,
         decode_steps=int(result.timing["decode_steps"]),
         scheduling_s=result.timing["scheduling_s"],
         **machine.rates(seconds, tokens, usage.completion_tokens, usage.slot_tokens),

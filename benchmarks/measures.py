@@ -10,8 +10,8 @@ NOT_YET = {
     "speculated_wasted": "stock SGLang does not speculate on steps",
     "decode_steps": "stock SGLang does not report it per search",
     "scheduling_s": "stock SGLang does not report it per search",
-    "kv_high_water": "not reported by the runtime yet",
-    "recomputed_tokens": "not reported by the runtime yet",
+    "kv_high_water": "stock SGLang does not report it per search",
+    "recomputed_tokens": "stock SGLang does not report it per search",
 }
 
 

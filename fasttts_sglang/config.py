@@ -65,6 +65,11 @@ class FastTTSConfig:
         "What idle slots decode ahead where a search does not say: off, paper, full.",
         choices=SPECULATION,
     )
+    prefix_order: bool = option(
+        True,
+        "Order admission, retraction and eviction by the search tree; off only to measure what it"
+        " saves.",
+    )
     algorithms: tuple[str, ...] = option(
         (), "Search algorithms of your own, each as name=module:function.", ge=0, le=64
     )

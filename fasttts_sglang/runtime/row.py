@@ -16,6 +16,7 @@ class Row:
 
     search: "ActiveSearch"
     branch: Branch
+    turn: int = 0  # rows are numbered as they are made
     limit: int = 0  # tokens that the current step may have
     steps_left: int | None = 1  # of the current node; None: decode to the end of the answer
     req: Any = None  # SGLang's Req
@@ -28,6 +29,11 @@ class Row:
     @property
     def num_own(self) -> int:
         return 0 if self.req is None else len(self.req.output_ids) - self.begin
+
+    @property
+    def waits(self) -> bool:
+        """Whether it stands in SGLang's queue, new or retracted."""
+        return self.req is not None and self.req.req_pool_idx is None
 
     def own_ids(self) -> array:  # type: ignore[type-arg]
         """The current node's tokens so far."""

@@ -35,6 +35,7 @@ class VerifierRunner(Immediate):
         self._runner = worker.model_runner
         self._allocator = self._runner.token_to_kv_pool_allocator
         self._count = 0
+        self.priority: int | None = None  # of searches' requests, see PrefixOrder
         self._reserve = 0  # tokens that must stay free behind a path
 
     def path_budget(self, prompt_tokens: int, max_tokens: int) -> int:
@@ -76,6 +77,7 @@ class VerifierRunner(Immediate):
         todo: list[ScoreJob] = []
         twins: list[ScoreJob] = []
         for job in jobs:
+            job.recomputed = job.kv_in_use = 0
             if not job.ends:
                 todo.append(job)
             elif not self._from_cache(job):
@@ -132,7 +134,11 @@ class VerifierRunner(Immediate):
         reqs: list[Req] = []
         try:
             self._admit(jobs, reqs)
-            values = self._forward(self._prefill(reqs))
+            batch = self._prefill(reqs)
+            in_use = self.pool()["used"]
+            for job in jobs[: len(reqs)]:
+                job.kv_in_use = in_use
+            values = self._forward(batch)
             self._read(jobs[: len(reqs)], reqs, values)
         except BaseException:
             self._release(reqs, keep=False)
@@ -175,6 +181,7 @@ class VerifierRunner(Immediate):
         num_tokens = 0
         for job in jobs[:MAX_ROWS]:
             req = self._request(job.token_ids, job.first_unknown - 1)
+            req.priority = self.priority if job.of_search else None
             extend = len(job.token_ids) - len(req.prefix_indices)
             room = self._allocator.available_size() + self.tree.evictable_size()
             fits = num_tokens + extend <= room
@@ -190,6 +197,8 @@ class VerifierRunner(Immediate):
             reqs.append(req)
             num_tokens += extend
             job.computed, job.cached = extend, len(req.prefix_indices)
+            if job.ends:  # else it brings in a prompt
+                job.recomputed = max(0, job.begin_unknown - job.cached)
 
     def _match(self, req: Req, limit: int) -> None:
         """Reuse cached KV up to `limit`.

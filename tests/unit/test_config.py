@@ -23,6 +23,7 @@ FLAGS = [
     "--fasttts-max-width",
     "--fasttts-score-cache-entries",
     "--fasttts-speculation",
+    "--fasttts-prefix-order",
     "--fasttts-algorithms",
     "--fasttts-default-search",
     "--fasttts-replay",
