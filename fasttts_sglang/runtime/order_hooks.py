@@ -18,17 +18,16 @@ def admit_in_order(
 def let_one_lead(stock: Callable[..., Any], scheduler: Any, running_batch: Any) -> Any:
     """AROUND Scheduler.get_new_batch_prefill: a row brings in the prefix that others wait for."""
     queue = scheduler.waiting_queue
-    if not queue or running_batch.batch_is_full or (order := _order_of(queue)) is None:
+    order = _order_of(queue)
+    following = None if order is None else order.look(room=not running_batch.batch_is_full)
+    if not following:
         return stock(scheduler, running_batch)
-    followers = order.followers()
-    if not followers:
-        return stock(scheduler, running_batch)
-    scheduler.waiting_queue = [req for req in queue if id(req) not in followers]
+    scheduler.waiting_queue = [req for req in queue if req.rid not in following]
     plan = stock(scheduler, running_batch)
-    known = {id(req) for req in queue}
-    left = followers | {id(req) for req in scheduler.waiting_queue}
-    new = [req for req in scheduler.waiting_queue if id(req) not in known]
-    scheduler.waiting_queue = [req for req in queue if id(req) in left] + new
+    known = {req.rid for req in queue}
+    left = following | {req.rid for req in scheduler.waiting_queue}
+    new = [req for req in scheduler.waiting_queue if req.rid not in known]
+    scheduler.waiting_queue = [req for req in queue if req.rid in left] + new
     return plan
 
 

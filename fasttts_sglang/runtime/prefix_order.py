@@ -43,6 +43,7 @@ class PrefixOrder:
         self._searches = searches
         plain = isinstance(self._tree, RadixCache) and not self._tree.disable
         self._can_look = plain and scheduler.page_size == 1
+        self.following: set[str] = set()  # requests that the last look let wait for another
         self.priority: int | None = None  # of rows' requests: marks in the cache what is theirs
 
     def keep_what_is_needed(self, verifier: Verifier | None) -> None:
@@ -88,19 +89,25 @@ class PrefixOrder:
         others = [index for index in order if not getattr(reqs[index], "fasttts", None)]
         return others + [mine[i] for i in depth_first([place(reqs[i].fasttts) for i in mine])]
 
-    def followers(self) -> set[int]:
-        """Ids of waiting requests that should wait until another has brought in their prefix.
+    def look(self, *, room: bool) -> set[str]:
+        """Find `following`: those that should wait until another has brought in their prefix.
 
         In one prefill batch siblings whose prefix is not cached would each compute it.
+
+        Args:
+            room: Whether any request can be admitted.
         """
-        if not self._can_look:
-            return set()
+        self.following = set()
+        if not (room and self._can_look):
+            return self.following
         waiting: dict[str, list[Row]] = {}
         for req in self._scheduler.waiting_queue:
             row = getattr(req, "fasttts", None)
             if row is not None and not row.only_prefill:
                 waiting.setdefault(row.search.rid, []).append(row)
-        return {id(row.req) for rows in waiting.values() for row in self._following(rows)}
+        for rows in waiting.values():
+            self.following |= {row.req.rid for row in self._following(rows)}
+        return self.following
 
     def _following(self, rows: list[Row]) -> Iterator[Row]:
         """Those of one search's waiting rows that share missing tokens with one before them."""
@@ -155,13 +162,18 @@ class PrefixOrder:
             yield LivePath(search.rid, path, search.branches[path].reading.ids, worth)
 
     def _live(self, done: Callable[[Step], bool]) -> Iterator[tuple[ActiveSearch, Path, float]]:
-        for search in self._searches():
+        searches = sorted(self._searches(), key=_oldest_turn)
+        for number, search in enumerate(searches):
             steps = [branch.step for branch in search.branches.values()]
-            for step, worth in zip(
-                steps, worths(search.tree, steps, done, alternate=True), strict=True
-            ):
+            found = worths(search.tree, steps, done, number / len(searches), 1 / len(searches))
+            for step, worth in zip(steps, found, strict=True):
                 if worth is not None:
                     yield search, step.path, worth
+
+
+def _oldest_turn(search: ActiveSearch) -> int:
+    """Searches take their turns by it, see `depth_first`."""
+    return min((row.turn for row in search.rows if row.branch.step.requested), default=0)
 
 
 def _is_prefilled_now(row: Row) -> bool:

@@ -56,7 +56,7 @@ class SearchRunner:
             self.order = PrefixOrder(scheduler, lambda: list(self._live.values()))
             self.order.keep_what_is_needed(verifier)
             self._rows.priority = self.order.priority
-        self._slots = Slots(scheduler, self._rows, in_order=config.prefix_order)
+        self._slots = Slots(scheduler, self._rows, self.order)
         self.verifier_s = 0.0  # spent so far
         self._asked: list[tuple[ActiveSearch, list[ScoreJob]]] = []  # what the verifier is at
         self._dropped: list[str] = []  # searches whose rows must still leave the scheduler

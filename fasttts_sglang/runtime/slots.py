@@ -6,7 +6,7 @@ from typing import Any
 from ..scheduling.order import depth_first
 from ..scheduling.slots import FLOOR, choose
 from .active_search import ActiveSearch
-from .prefix_order import place
+from .prefix_order import PrefixOrder, place
 from .row import Row
 from .rows import RowFactory
 
@@ -18,8 +18,8 @@ _IDLE = 16  # slots are filled when 1 / _IDLE of them are idle: starting rows ha
 class Slots:
     """Decides between two batches which rows run."""
 
-    def __init__(self, scheduler: Any, rows: RowFactory, *, in_order: bool) -> None:
-        self._in_order = in_order  # see PrefixOrder
+    def __init__(self, scheduler: Any, rows: RowFactory, order: PrefixOrder | None) -> None:
+        self._order = order
         self._scheduler = scheduler
         self._rows = rows
         self._waited: set[str] = set()  # requests that the last look found in the queue
@@ -65,6 +65,8 @@ class Slots:
         if not queue and not self._waited:
             return False
         waiting = {req.rid for req in queue}
+        if self._order is not None:
+            waiting -= self._order.following  # no lack of room
         stuck = bool(waiting & self._waited)
         self._waited = waiting
         return stuck
@@ -148,7 +150,7 @@ class Slots:
     def _merge(self, running: Any, new: Sequence[Row]) -> Any:
         """Fork `new` into `running`; what cannot be forked queues, if it was asked for."""
         asked = [row for row in new if row.branch.step.requested]
-        if self._in_order:
+        if self._order is not None:
             asked = [asked[index] for index in depth_first([place(row) for row in asked])]
         free = min(
             self._rows.free_rows,

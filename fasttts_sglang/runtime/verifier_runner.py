@@ -17,6 +17,7 @@ from ..errors import BadRequest, SearchFailed
 from ..verifier.score_cache import ScoreCache
 from .reading import ScoreJob
 from .verifier import Immediate
+from .verifier_order import leaders
 from .verifier_worker import MAX_ROWS, VerifierWorker
 
 
@@ -91,7 +92,9 @@ class VerifierRunner(Immediate):
             return
         with self.worker.own_config():
             while todo:
-                todo = todo[self._score_some(todo) :]
+                batch = todo if self.priority is None else leaders(self.tree, todo)
+                done = set(map(id, batch[: self._score_some(batch)]))
+                todo = [job for job in todo if id(job) not in done]
 
     def flush(self) -> None:
         """Forget all cached KV; scores of equal tokens stay valid."""

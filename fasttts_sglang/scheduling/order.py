@@ -73,8 +73,8 @@ def reseat(queue: list[T], places: Sequence[int], order: Sequence[int]) -> None:
         queue[place] = entries[index]
 
 
-def common(first: Path, second: Path) -> int:
-    """Length of the common prefix of two paths.
+def common(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
+    """Length of the common prefix, of two paths for example.
 
     >>> common((0, 1, 2), (0, 1, 3, 4))
     2

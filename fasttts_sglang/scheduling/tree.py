@@ -151,6 +151,13 @@ class SearchTree:
         """Whether scores or a round have come since the last estimate."""
         return self._stale
 
+    def chance(self, step: Step) -> float:
+        """How likely a live node will be expanded: asked for, and among its round's survivors."""
+        chance = self._chance.get(step.path)
+        if chance is not None:
+            return chance
+        return step.p / step.fanout if step.fanout else 0.0
+
     @property
     def looks_ahead(self) -> bool:
         """Whether early scores help to decide what to decode ahead."""
@@ -226,9 +233,7 @@ class SearchTree:
             scored = before is not None and before.path
             child.p = _probability(before.value) if before is not None and scored else 0.5
             return [child]
-        chance = self._chance.get(step.path)
-        if chance is None:  # its parent was not complete at the last estimate
-            chance = step.p / step.fanout
+        chance = self.chance(step)
         if chance < UNLIKELY:
             return []
         found = []
