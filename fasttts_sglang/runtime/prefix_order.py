@@ -20,7 +20,7 @@ from .verifier import Verifier
 from .verifier_runner import VerifierRunner
 
 _FEW = 16  # missing tokens that are rather computed twice than waited for
-_LOOKS = 16  # times per round that eviction looks at what a search needs
+_LOOKS = 16  # eviction looks again at what a search needs after n / _LOOKS more nodes
 
 
 def place(row: Row) -> Place:
@@ -100,11 +100,11 @@ class PrefixOrder:
         self.following = set()
         if not (room and self._can_look):
             return self.following
-        waiting: dict[str, list[Row]] = {}
+        waiting: dict[ActiveSearch, list[Row]] = {}
         for req in self._scheduler.waiting_queue:
             row = getattr(req, "fasttts", None)
             if row is not None and not row.only_prefill:
-                waiting.setdefault(row.search.rid, []).append(row)
+                waiting.setdefault(row.search, []).append(row)
         for rows in waiting.values():
             self.following |= {row.req.rid for row in self._following(rows)}
         return self.following
@@ -127,7 +127,9 @@ class PrefixOrder:
 
     def _missing(self, search: ActiveSearch, path: Path, found: dict[Path, Cached]) -> int:
         """Tokens of the parent of `path` that are not cached."""
-        branch = search.branches[path]
+        branch = search.branches.get(path)
+        if branch is None:  # its search has ended, it leaves the queue with the next step
+            return 0
         parent = path[:-1]
         if parent not in found:
             ids = search.prompt + branch.ids[: branch.parent_len]
@@ -137,12 +139,12 @@ class PrefixOrder:
     # -- retention ---------------------------------------------------------------------
 
     def _state(self) -> tuple[Any, ...]:
-        """Changes with every round, and some times within it."""
+        """Changes with every round, and as nodes are completed within it."""
         return tuple(
             (
                 search.rid,
                 search.counts.rounds,
-                search.tree.num_decoding * _LOOKS // max(1, len(search.tree.members)),
+                search.tree.num_complete * _LOOKS // search.params.n,
             )
             for search in self._searches()
         )

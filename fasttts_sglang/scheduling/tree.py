@@ -72,6 +72,7 @@ class SearchTree:
         self.best_answer: float | None = None  # best aggregated score of an answer kept so far
         self.num_rounds = 0
         self.num_children = 0
+        self.num_complete = 0  # nodes decoded to their end so far, ahead of need or not
 
     # -- what the runtime tells --------------------------------------------------------
 
@@ -83,6 +84,7 @@ class SearchTree:
         """A node is decoded to its end."""
         step.num_tokens, step.finish = num_tokens, finish
         self.num_decoding -= step.requested
+        self.num_complete += 1
         if not self._stale and self._mode is not Speculation.OFF:
             self._ahead += self._open(step)  # until the next estimate
 
