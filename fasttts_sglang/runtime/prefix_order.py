@@ -54,12 +54,13 @@ class PrefixOrder:
         """
         scheduler = self._scheduler
         # A request's priority marks what is ours, so nobody else may give it a meaning.
-        unused = not (
-            scheduler.enable_priority_scheduling
+        taken = (
+            not self._can_look
+            or scheduler.enable_priority_scheduling
             or scheduler.abort_on_priority_when_disabled
             or self._tree.eviction_policy == "priority"
         )
-        if self._can_look and unused:
+        if not taken:
             self.priority = OURS
             self._install(self._tree, self._generator_paths)
         if type(verifier) is VerifierRunner:  # verdicts and functions read otherwise
