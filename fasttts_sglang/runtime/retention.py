@@ -52,6 +52,7 @@ class Retention(EvictionStrategy):
         self._stock = stock
         self._state = state
         self._paths = paths
+        self.evicts = False  # whether anything ever was
         self._seen: Any = None  # state at the last look
         self._live: dict[int, Any] = {}  # priority by node id; None: what the stock strategy says
         self._looked_s = 0.0  # time of the last look
@@ -69,6 +70,7 @@ class Retention(EvictionStrategy):
 
     def refresh(self) -> None:
         """Look at the searches again if they have changed. Called before nodes are evicted."""
+        self.evicts = True
         state = self._state()
         if state == self._seen:
             return

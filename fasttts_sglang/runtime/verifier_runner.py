@@ -92,7 +92,8 @@ class VerifierRunner(Immediate):
             return
         with self.worker.own_config():
             while todo:
-                batch = todo if self.priority is None else leaders(self.tree, todo)
+                evicts = getattr(self.tree.eviction_strategy, "evicts", False)
+                batch = leaders(self.tree, todo) if evicts else todo
                 done = set(map(id, batch[: self._score_some(batch)]))
                 todo = [job for job in todo if id(job) not in done]
 
