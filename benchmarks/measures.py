@@ -18,9 +18,6 @@ REASONS = {
         "kv_high_water": _PER_SEARCH,
     },
     False: {
-        "kv_high_water": "not reported by the runtime yet",
-        "recomputed_tokens": "not reported by the runtime yet",
-        "verifier_recomputed_tokens": "not reported by the runtime yet",
         "retractions": "not reported by the runtime per search",
     },
 }

@@ -75,6 +75,10 @@ got '2.0'
     decode_burst: int = option(
         4, "Decode steps of a batch of searches between two looks of the scheduler.", ge=1, le=64
     )
+    prefix_order: bool = option(
+        False,
+        "Order admission, retraction and eviction by the search tree, for memory that is very short.",
+    )
     algorithms: tuple[str, ...] = option(
         (), "Search algorithms of your own, each as name=module:function.", ge=0, le=64
     )

@@ -111,6 +111,7 @@ def _usage(result: SearchResult, chosen: list[Candidate]) -> dict[str, Any]:
             "choice_tokens": sum(one.num_tokens for one in chosen),
             "speculated_kept_tokens": usage.speculated_kept,
             "speculated_wasted_tokens": usage.speculated_wasted,
+            "recomputed_tokens": usage.recomputed_tokens,
             "verifier_tokens": usage.verifier_tokens,
             "verifier_cached_tokens": usage.verifier_cached_tokens,
         },

@@ -2,7 +2,7 @@
 
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -103,8 +103,13 @@ class ActiveSearch:
         if self._record is not None and row.req is not None and not row.only_prefill:
             self._record.span(row.branch, row.began_s, self._seconds)
 
-    def count_slots(self, steps: int = 1) -> None:
-        """Another decode step begins, or several: what the search's slots could decode in it."""
+    def count_slots(self, kv_in_use: int, steps: int = 1) -> None:
+        """Another decode step begins, or several: what the search's slots could decode in it.
+
+        Args:
+            kv_in_use: Tokens of the KV pool that running requests hold.
+        """
+        self.counts.use_kv(kv_in_use)
         if self.prefilled:
             self.timing["decode_steps"] += steps
             self.counts.slot_tokens += steps * max(len(self.tree.members), len(self.rows))
@@ -112,6 +117,11 @@ class ActiveSearch:
     @property
     def _seconds(self) -> float:
         return time.perf_counter() - self._began
+
+    @property
+    def branches(self) -> Mapping[Path, Branch]:
+        """All that is live, parents before their children."""
+        return self._branches
 
     # -- branches ----------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from .reading import ScoreJob
+
 
 @dataclass(slots=True)
 class Counts:
@@ -18,6 +20,10 @@ class Counts:
     speculated_kept: int = 0
     speculated_wasted: int = 0
     overrun: int = 0
+    recomputed_tokens: int = 0
+    verifier_recomputed_tokens: int | None = None
+    kv_high_water_tokens: int = 0
+    verifier_kv_high_water_tokens: int | None = None
     hits: dict[int, int] = field(default_factory=dict)  # kept nodes, by rounds ahead
 
     def keep(self, tokens: int, rounds_ahead: int) -> None:
@@ -25,6 +31,21 @@ class Counts:
         self.speculated_kept += tokens
         if tokens:
             self.hits[rounds_ahead] = self.hits.get(rounds_ahead, 0) + 1
+
+    def use_kv(self, tokens: int) -> None:
+        """So many tokens of the generator's KV pool are held by running requests."""
+        self.kv_high_water_tokens = max(self.kv_high_water_tokens, tokens)
+
+    def verified(self, job: ScoreJob) -> None:
+        """What the verifier had to do for `job`."""
+        self.verifier_tokens += job.computed
+        self.verifier_cached_tokens += job.cached
+        if job.recomputed is not None:
+            before = self.verifier_recomputed_tokens or 0
+            self.verifier_recomputed_tokens = before + job.recomputed
+        if job.kv_in_use is not None:
+            most = max(self.verifier_kv_high_water_tokens or 0, job.kv_in_use)
+            self.verifier_kv_high_water_tokens = most
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""

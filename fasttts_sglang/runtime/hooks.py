@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..config import ENV, FastTTSConfig
-from . import burst, decode_results, seeded_sampling
+from . import burst, decode_results, order_hooks, seeded_sampling
 from .hook import Hook, HookType
 
 logger = logging.getLogger(__name__)
@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 SCHEDULER = "sglang.srt.managers.scheduler.Scheduler"
 REQ = "sglang.srt.managers.schedule_batch.Req"
 SAMPLING = "sglang.srt.sampling.sampling_batch_info.SamplingBatchInfo"
+BATCH = "sglang.srt.managers.schedule_batch.ScheduleBatch"
 COMPONENTS = "sglang.srt.managers.scheduler_components"
 
 
@@ -210,6 +211,48 @@ SCHEDULER_HOOKS = (
         HookType.BEFORE,
         step,
         "score and decide what is complete, give slots to rows",
+    ),
+    Hook(
+        f"{SCHEDULER}.get_new_batch_prefill",
+        ("self", "running_batch"),
+        HookType.AROUND,
+        order_hooks.let_one_lead,
+        "siblings wait until one of them has brought in a prefix that was evicted",
+    ),
+    Hook(
+        "sglang.srt.managers.schedule_policy.SchedulePolicy.calc_priority",
+        ("self", "waiting_queue"),
+        HookType.AFTER,
+        order_hooks.admit_in_order,
+        "rows that wait are admitted in depth-first order",
+    ),
+    Hook(
+        f"{BATCH}._get_decode_retraction_order",
+        ("reqs", "server_args"),
+        HookType.AFTER,
+        order_hooks.retract_in_order,
+        "rows give way before requests, what is decoded ahead before all",
+    ),
+    Hook(
+        f"{BATCH}.release_req",
+        ("self", "idx"),
+        HookType.BEFORE,
+        order_hooks.keep_retracted,
+        "what a retracted row has computed stays cached as long as there is room",
+    ),
+    Hook(
+        f"{BATCH}.prepare_for_extend",
+        ("self",),
+        HookType.AFTER,
+        order_hooks.count_recomputed,
+        "count what is computed again after eviction",
+    ),
+    Hook(
+        "sglang.srt.mem_cache.radix_cache.RadixCache.evict",
+        ("self", "params"),
+        HookType.BEFORE,
+        order_hooks.refresh_retention,
+        "evict first what no search needs",
     ),
     Hook(
         f"{REQ}.update_finish_state",

@@ -55,6 +55,9 @@ class SearchMetrics:
         self._ahead = counter(
             "speculated_tokens", "Tokens decoded ahead, by what became of them.", "outcome"
         )
+        self._recomputed = counter(
+            "recomputed_tokens", "Tokens prefilled again because their KV was evicted.", "by"
+        )
         self._verified = counter(
             "verifier_tokens", "Tokens the verifier computed, or had in its cache.", "source"
         )
@@ -91,6 +94,8 @@ class SearchMetrics:
         self._tokens.labels(model).inc(usage.completion_tokens)
         self._ahead.labels(model, "kept").inc(usage.speculated_kept)
         self._ahead.labels(model, "wasted").inc(usage.speculated_wasted)
+        self._recomputed.labels(model, "generator").inc(usage.recomputed_tokens)
+        self._recomputed.labels(model, "verifier").inc(usage.verifier_recomputed_tokens or 0)
         self._verified.labels(model, "computed").inc(usage.verifier_tokens)
         self._verified.labels(model, "cached").inc(usage.verifier_cached_tokens)
 

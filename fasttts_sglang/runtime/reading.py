@@ -62,9 +62,12 @@ class ScoreJob:
 
     reading: Reading
     known: int
+    of_search: bool = True  # else a client asks for it
     scores: list[float] = field(default_factory=list)
     computed: int = 0  # tokens run through the verifier for this job
     cached: int = 0  # tokens whose KV was there already
+    recomputed: int | None = None  # of `computed`: before the steps to score; None: not told
+    kv_in_use: int | None = None  # tokens that its forward held in the KV pool; None: not told
     missing: int = 0  # scores that are still being computed
     error: str | None = None  # why there are none
     ends: list[int] = field(init=False)  # of the steps to score
@@ -89,6 +92,14 @@ class ScoreJob:
         step = self.known + number
         begin = self.reading.ends[step - 1] if step else self.reading.begin
         return self.token_ids[:begin] + array("q", self.reading.questions[step])
+
+    @property
+    def begin_unknown(self) -> int:
+        """Where that step begins; the whole sequence if there is none."""
+        if not self.ends:
+            return len(self.token_ids)
+        step = self.known + len(self.scores)
+        return self.reading.ends[step - 1] if step else self.reading.begin
 
     @property
     def first_unknown(self) -> int:

@@ -21,6 +21,7 @@ class Row:
 
     search: "ActiveSearch"
     branch: Branch
+    turn: int = 0  # rows are numbered as they are made
     limit: int = 0  # tokens that the current step may have
     stop_len: int = 0  # of the request's output, when that limit is reached
     plain: Container[int] = ()  # tokens that certainly end nothing
@@ -37,6 +38,11 @@ class Row:
     @property
     def num_own(self) -> int:
         return 0 if self.req is None else len(self.req.output_ids) - self.begin
+
+    @property
+    def waits(self) -> bool:
+        """Whether it stands in SGLang's queue, new or retracted."""
+        return self.req is not None and self.req.req_pool_idx is None
 
     def own_ids(self) -> array:  # type: ignore[type-arg]
         """The current node's tokens so far."""

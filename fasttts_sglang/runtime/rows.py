@@ -1,6 +1,7 @@
 """Makes decode rows of branches: forked into the running batch, or queued like a request."""
 
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,8 @@ class RowFactory:
         self._allocator = scheduler.token_to_kv_pool_allocator
         self._pool = scheduler.req_to_token_pool
         self._tree = scheduler.tree_cache
+        self._turns = itertools.count()
+        self.priority: int | None = None  # of rows' requests, see PrefixOrder
         self._can_fork = scheduler.page_size == 1 and not scheduler.tree_cache.disable
 
     @property
@@ -79,6 +82,11 @@ class RowFactory:
     def free_rows(self) -> int:
         """Rows of the KV index that are free."""
         return int(self._pool.available_size())
+
+    @property
+    def used_tokens(self) -> int:
+        """KV slots that running requests hold."""
+        return int(self._scheduler.max_total_num_tokens) - self.free_tokens
 
     # -- starting ----------------------------------------------------------------------
 
@@ -195,12 +203,13 @@ class RowFactory:
             eos_token_ids=scheduler.model_config.hf_eos_token_id,
             vocab_size=scheduler.model_config.vocab_size,
             disagg_mode=scheduler.disaggregation_mode,
+            priority=self.priority,
         )
         if branch.partial:
             req.output_ids = branch.partial[:]
         req.tokenizer = scheduler.tokenizer
         req.fasttts = row
-        row.req, branch.row = req, row
+        row.req, branch.row, row.turn = req, row, next(self._turns)
         search.rows.add(row)
         return req
 

@@ -74,7 +74,7 @@ class ScoreRequests:
                 "steps",
                 f"{len(reading.ids)} tokens for the verifier, which reads {verifier.max_tokens}",
             )
-        job = ScoreJob(reading, 0)
+        job = ScoreJob(reading, 0, of_search=False)
         verifier.score([job])
         return job
 

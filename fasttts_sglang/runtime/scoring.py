@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ..errors import SearchFailed
+from ..scheduling.order import backwards
 from ..scheduling.tree import SearchTree
 from ..search.core import Finish, Path
 from ..search.replay import Replay
@@ -25,6 +26,7 @@ class Scoring:
         problem: The problem as it reads it.
         max_tokens: Longest sequence that it can read.
         replay: Where the score values come from, if the verifier's are not wanted.
+        alternate: Whether rounds alternate the direction in which they go through the tree.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class Scoring:
         max_tokens: int,
         replay: Replay | None,
         counts: Counts,
+        *,
+        alternate: bool,
     ) -> None:
         self.problem = problem
         self._tree = tree
@@ -42,6 +46,7 @@ class Scoring:
         self._max_tokens = max_tokens
         self._replay = replay
         self._counts = counts
+        self._alternate = alternate
         self._waiting: list[Branch] = []  # complete, without a score
         self._handed_out: list[Branch] = []
 
@@ -71,12 +76,13 @@ class Scoring:
         return ScoreJob(self.problem, 0)
 
     def jobs(self, branches: Mapping[Path, Branch]) -> list[ScoreJob]:
-        """All that can be scored now, in path order; `take` gets the results.
+        """All that can be scored now, in depth-first order; `take` gets the results.
 
         Raises:
             SearchFailed: A node that was asked for is too long for the verifier.
         """
-        self._waiting.sort(key=lambda branch: branch.path)
+        turned = self._alternate and backwards(self._tree.num_rounds)
+        self._waiting.sort(key=lambda branch: branch.path, reverse=turned)
         # a node decoded ahead waits for its parent's score, else both would compute that step
         ready = [branch for branch in self._waiting if branch.step.parent_scored]
         self._waiting = [branch for branch in self._waiting if not branch.step.parent_scored]
@@ -114,8 +120,7 @@ class Scoring:
         """
         branches, self._handed_out = self._handed_out, []
         for branch, job in zip(branches, jobs, strict=True):
-            self._counts.verifier_tokens += job.computed
-            self._counts.verifier_cached_tokens += job.cached
+            self._counts.verified(job)
             if job.error is None and all(map(math.isfinite, job.scores)):
                 replayed = [self._replay.score(branch.path)] if self._replay else job.scores
                 branch.scores += replayed

@@ -25,6 +25,7 @@ from ..search.replay import Replay, ReplaySpec
 from .active_search import ActiveSearch
 from .counts import Counts
 from .messages import ScoreMessage, SearchDone, SearchMessage, SearchProgress, StopSearch
+from .prefix_order import PrefixOrder
 from .reading import Reading, ScoreJob
 from .rendering import SharedTokens
 from .row import Row
@@ -50,9 +51,14 @@ class SearchRunner:
         self.verifier = verifier
         self.scores = ScoreRequests(verifier, self._reply)
         self._rows = RowFactory(scheduler)
-        self._slots = Slots(scheduler, self._rows)
         self._queue: deque[ActiveSearch] = deque()  # admitted, waiting for a place
         self._live: dict[str, ActiveSearch] = {}
+        self.order: PrefixOrder | None = None
+        if config.prefix_order:
+            self.order = PrefixOrder(scheduler, lambda: list(self._live.values()))
+            self.order.keep_what_is_needed(verifier)
+            self._rows.priority = self.order.priority
+        self._slots = Slots(scheduler, self._rows, self.order)
         self.verifier_s = 0.0  # spent so far
         self._asked: list[tuple[ActiveSearch, list[ScoreJob]]] = []  # what the verifier is at
         self._dropped: list[str] = []  # searches whose rows must still leave the scheduler
@@ -115,6 +121,10 @@ class SearchRunner:
             search.rows.discard(row)
             self._rows.finish(req)
 
+    def publish(self, row: Row) -> None:
+        """Put what `row` has decoded into the cache, just before SGLang retracts it."""
+        self._rows.publish(row)
+
     def take_finished(self, reqs: Iterable[Req]) -> None:
         """SGLang ended some of these rows on its own?"""
         for req in reqs:
@@ -150,8 +160,9 @@ class SearchRunner:
                 self._live[search.rid] = search
                 self._guarded(search, self._begin)
             self._tell_positions()
+        in_use = self._rows.used_tokens
         for search in self._live.values():
-            search.count_slots()
+            search.count_slots(in_use)
         began, waited = time.perf_counter(), self.verifier_s
         running = self._move(running)
         while self._only_the_verifier_works(running):
@@ -176,8 +187,9 @@ class SearchRunner:
 
     def count_steps(self, more: int) -> None:
         """The batch does so many steps more than `step` has counted."""
+        in_use = self._rows.used_tokens
         for search in self._live.values():
-            search.count_slots(more)
+            search.count_slots(in_use, more)
 
     def _tell_positions(self) -> None:
         """Let the clients of queued searches know how many are before theirs."""
@@ -253,7 +265,9 @@ class SearchRunner:
         vocab_size = scheduler.model_config.vocab_size
         rules = StepRules(params, budget, steps, replay, vocab_size)
         counts = Counts(len(message.prompt_ids))
-        scoring = Scoring(tree, renderer, problem, longest, replay, counts)
+        scoring = Scoring(
+            tree, renderer, problem, longest, replay, counts, alternate=self._config.prefix_order
+        )
         return ActiveSearch(self, message, params, tree, rules, scoring, counts)
 
     def _begin(self, search: ActiveSearch) -> None:

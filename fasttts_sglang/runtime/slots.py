@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ..scheduling.order import depth_first
 from ..scheduling.slots import FLOOR, choose
 from .active_search import ActiveSearch
+from .prefix_order import PrefixOrder, place
 from .row import Row
 from .rows import RowFactory
 
@@ -16,7 +18,8 @@ _IDLE = 16  # slots are filled when 1 / _IDLE of them are idle: starting rows ha
 class Slots:
     """Decides between two batches which rows run."""
 
-    def __init__(self, scheduler: Any, rows: RowFactory) -> None:
+    def __init__(self, scheduler: Any, rows: RowFactory, order: PrefixOrder | None) -> None:
+        self._order = order
         self._scheduler = scheduler
         self._rows = rows
         self._waited: set[str] = set()  # requests that the last look found in the queue
@@ -73,6 +76,8 @@ class Slots:
         if not queue and not self._waited:
             return False
         waiting = {req.rid for req in queue}
+        if self._order is not None:
+            waiting -= self._order.following  # no lack of room
         stuck = bool(waiting & self._waited)
         self._waited = waiting
         return stuck
@@ -158,6 +163,8 @@ class Slots:
     def _merge(self, running: Any, new: Sequence[Row]) -> Any:
         """Fork `new` into `running`; what cannot be forked queues, if it was asked for."""
         asked = [row for row in new if row.branch.step.requested]
+        if self._order is not None:
+            asked = [asked[index] for index in depth_first([place(row) for row in asked])]
         free = min(
             self._rows.free_rows,
             self._scheduler.max_running_requests - running.batch_size(),

@@ -19,6 +19,7 @@ from ..errors import BadRequest
 from ..verifier.score_cache import ScoreCache
 from .lane import Lane, Values
 from .reading import ScoreJob
+from .verifier_order import leaders
 from .verifier_worker import MAX_ROWS, VerifierWorker
 
 
@@ -53,6 +54,7 @@ class VerifierRunner:
         self._runner = worker.model_runner
         self._allocator = self._runner.token_to_kv_pool_allocator
         self._count = 0
+        self.priority: int | None = None  # of searches' requests, see PrefixOrder
         self._reserve = 0  # tokens that must stay free behind a path
         self.lane = Lane(worker)
         self._queue: deque[ScoreJob] = deque()
@@ -100,6 +102,7 @@ class VerifierRunner:
         tie exactly. What fails leaves an `error` in its job.
         """
         for job in jobs:
+            job.recomputed = job.kv_in_use = 0
             if not job.ends:
                 self._queue.append(job)
             elif not self._from_cache(job):
@@ -203,10 +206,14 @@ class VerifierRunner:
         reqs: list[Req] = []
         jobs: list[ScoreJob] = []
         try:
-            self._admit(jobs, reqs)
+            self._admit(jobs, reqs, self._lead())
             if not jobs:
                 return None
-            values = self._forward(self._prefill(reqs))
+            batch = self._prefill(reqs)
+            in_use = self.pool()["used"]
+            for job in jobs:
+                job.kv_in_use = in_use
+            values = self._forward(batch)
             return _Flight(jobs, reqs, self.lane.fetch(self._wanted(values, jobs, reqs)))
         except Exception as exc:
             self._give_up(jobs, reqs, exc)
@@ -264,12 +271,22 @@ class VerifierRunner:
         self.tree.inc_lock_ref(req.last_node)
         return req
 
-    def _admit(self, jobs: list[ScoreJob], reqs: list[Req]) -> None:
-        """Move jobs from the queue to `jobs`, with a locked request for each."""
+    def _lead(self) -> int:
+        """Let jobs come first that compute no prefix twice in a batch; returns how many may."""
+        if not getattr(self.tree.eviction_strategy, "evicts", False):
+            return self._max_rows
+        first = leaders(self.tree, list(self._queue))
+        leading = set(map(id, first))
+        self._queue = deque([*first, *(job for job in self._queue if id(job) not in leading)])
+        return min(len(first), self._max_rows)
+
+    def _admit(self, jobs: list[ScoreJob], reqs: list[Req], most: int) -> None:
+        """Move up to `most` jobs from the queue to `jobs`, with a locked request for each."""
         num_tokens = 0
-        while self._queue and len(jobs) < self._max_rows:
+        while self._queue and len(jobs) < most:
             job = self._queue[0]
             req = self._request(job.token_ids, job.first_unknown - 1)
+            req.priority = self.priority if job.of_search else None
             extend = len(job.token_ids) - len(req.prefix_indices)
             room = self._allocator.available_size() + self.tree.evictable_size()
             fits = num_tokens + extend <= room
@@ -290,6 +307,8 @@ class VerifierRunner:
             reqs.append(req)
             num_tokens += extend
             job.computed, job.cached = extend, len(req.prefix_indices)
+            if job.ends:  # else it brings in a prompt
+                job.recomputed = max(0, job.begin_unknown - job.cached)
             if self._alone:
                 self._alone -= 1
                 return

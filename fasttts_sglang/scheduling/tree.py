@@ -72,6 +72,7 @@ class SearchTree:
         self.best_answer: float | None = None  # best aggregated score of an answer kept so far
         self.num_rounds = 0
         self.num_children = 0
+        self.num_complete = 0  # nodes decoded to their end so far, ahead of need or not
 
     # -- what the runtime tells --------------------------------------------------------
 
@@ -83,6 +84,7 @@ class SearchTree:
         """A node is decoded to its end."""
         step.num_tokens, step.finish = num_tokens, finish
         self.num_decoding -= step.requested
+        self.num_complete += 1
         if not self._stale and self._mode is not Speculation.OFF:
             self._ahead += self._open(step)  # until the next estimate
 
@@ -150,6 +152,13 @@ class SearchTree:
     def stale(self) -> bool:
         """Whether scores or a round have come since the last estimate."""
         return self._stale
+
+    def chance(self, step: Step) -> float:
+        """How likely a live node will be expanded: asked for, and among its round's survivors."""
+        chance = self._chance.get(step.path)
+        if chance is not None:
+            return chance
+        return step.p / step.fanout if step.fanout else 0.0
 
     @property
     def looks_ahead(self) -> bool:
@@ -226,9 +235,7 @@ class SearchTree:
             scored = before is not None and before.path
             child.p = _probability(before.value) if before is not None and scored else 0.5
             return [child]
-        chance = self._chance.get(step.path)
-        if chance is None:  # its parent was not complete at the last estimate
-            chance = step.p / step.fanout
+        chance = self.chance(step)
         if chance < UNLIKELY:
             return []
         found = []

@@ -78,6 +78,10 @@ class Usage:
     speculated_kept: int = 0  # of completion_tokens: decoded before they were asked for
     speculated_wasted: int = 0  # decoded ahead and never asked for; not in completion_tokens
     overrun: int = 0  # decoded behind the end of a step before that was noticed, not used
+    recomputed_tokens: int = 0  # prefilled again, because their KV had been evicted
+    verifier_recomputed_tokens: int | None = None  # the verifier's; None: it does not tell
+    kv_high_water_tokens: int = 0  # most KV tokens held by running requests, of all searches
+    verifier_kv_high_water_tokens: int | None = None  # the verifier's; None: it does not tell
     speculated_hits: tuple[int, ...] = ()  # kept steps, by how many rounds ahead they were begun
 
     @classmethod

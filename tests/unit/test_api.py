@@ -204,6 +204,7 @@ def test_usage_is_what_was_computed() -> None:
         "choice_tokens": 4,
         "speculated_kept_tokens": 11,
         "speculated_wasted_tokens": 12,
+        "recomputed_tokens": 0,
         "verifier_tokens": 30,
         "verifier_cached_tokens": 7,
     }

@@ -25,6 +25,7 @@ FLAGS = [
     "--fasttts-score-cache-entries",
     "--fasttts-speculation",
     "--fasttts-decode-burst",
+    "--fasttts-prefix-order",
     "--fasttts-algorithms",
     "--fasttts-default-search",
     "--fasttts-replay",

@@ -43,6 +43,8 @@ def test_a_search_is_counted(url: str) -> None:
     for outcome in ("kept", "wasted"):
         name = f"fasttts_speculated_tokens_total {outcome}"
         assert rise(before, after, name) == usage[f"speculated_{outcome}"]
+    again = rise(before, after, "fasttts_recomputed_tokens_total generator")
+    assert again == usage["recomputed_tokens"]
     assert after["fasttts_searches_in_flight"] == 0
     assert after["fasttts_scheduler_searches running"] == 0
     assert after["fasttts_verifier_seconds_total"] > 0

@@ -1,0 +1,71 @@
+"""Where SGLang asks for an order: hooks that pass the question on to `PrefixOrder`."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .prefix_order import PrefixOrder
+
+
+def admit_in_order(
+    _none: None, policy: Any, waiting_queue: list[Any], *args: Any, **kwargs: Any
+) -> None:
+    """AFTER SchedulePolicy.calc_priority: rows among the places that rows hold."""
+    if (order := _order_of(waiting_queue)) is not None:
+        order.admission(waiting_queue)
+
+
+def let_one_lead(stock: Callable[..., Any], scheduler: Any, running_batch: Any) -> Any:
+    """AROUND Scheduler.get_new_batch_prefill: a row brings in the prefix that others wait for."""
+    queue = scheduler.waiting_queue
+    order = _order_of(queue)
+    following = None if order is None else order.look(room=not running_batch.batch_is_full)
+    if not following:
+        return stock(scheduler, running_batch)
+    scheduler.waiting_queue = [req for req in queue if req.rid not in following]
+    plan = stock(scheduler, running_batch)
+    known = {req.rid for req in queue}
+    left = following | {req.rid for req in scheduler.waiting_queue}
+    new = [req for req in scheduler.waiting_queue if req.rid not in known]
+    scheduler.waiting_queue = [req for req in queue if req.rid in left] + new
+    return plan
+
+
+def retract_in_order(
+    order: list[int], reqs: Sequence[Any], *args: Any, **kwargs: Any
+) -> list[int] | None:
+    """AFTER ScheduleBatch._get_decode_retraction_order: rows before any ordinary request."""
+    ours = _order_of(reqs)
+    return None if ours is None else ours.retraction(order, reqs)
+
+
+def keep_retracted(batch: Any, idx: int, *args: Any, **kwargs: Any) -> None:
+    """BEFORE ScheduleBatch.release_req: a row's KV stays cached, to be evicted as others are."""
+    req = batch.reqs[idx]
+    if (order := _order_of([req])) is not None and order.priority is not None:
+        req.fasttts.search.runner.publish(req.fasttts)
+
+
+def count_recomputed(_none: None, batch: Any) -> None:
+    """AFTER ScheduleBatch.prepare_for_extend: all of a row but its last token was computed once."""
+    for req in batch.reqs:
+        row = getattr(req, "fasttts", None)
+        if row is not None and not row.only_prefill:
+            whole = req.extend_range.end == len(req.full_untruncated_fill_ids)
+            row.search.counts.recomputed_tokens += req.extend_range.length - whole
+
+
+def refresh_retention(tree: Any, *args: Any, **kwargs: Any) -> None:
+    """BEFORE RadixCache.evict: go by what searches need now."""
+    if (refresh := getattr(tree.eviction_strategy, "refresh", None)) is not None:
+        refresh()
+
+
+def _order_of(reqs: Sequence[Any]) -> "PrefixOrder | None":
+    """The order in use, if one of `reqs` is a row and there is one."""
+    for req in reqs:
+        row = getattr(req, "fasttts", None)
+        if row is not None:
+            order: PrefixOrder | None = row.search.runner.order
+            return order
+    return None

@@ -1,0 +1,58 @@
+"""Looks sequences up in a radix cache without touching it: no split, no new access time."""
+
+from array import array
+from dataclasses import dataclass
+from typing import Any
+
+Ids = array  # of int64 token ids
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """How much of a sequence is in the cache."""
+
+    node: Any  # the last node that is whole within the sequence
+    num_tokens: int  # up to there
+    rest: Any = None  # the child of `node` in which the sequence ends or leaves the cache
+    num_rest: int = 0  # tokens that they share
+
+    @property
+    def total(self) -> int:
+        return self.num_tokens + self.num_rest
+
+    def __iter__(self) -> Any:
+        """All nodes that hold a part of the sequence, the last first; the root is none of them."""
+        node = self.node if self.rest is None else self.rest
+        while node.parent is not None:
+            yield node
+            node = node.parent
+
+
+def look_up(tree: Any, ids: "Ids[int]", begin: Cached | None = None) -> Cached:
+    """Find `ids` in a RadixCache of page size 1.
+
+    Args:
+        begin: What was found of a prefix of `ids`.
+    """
+    node, at = (tree.root_node, 0) if begin is None else (begin.node, begin.num_tokens)
+    while at < len(ids):
+        child = node.children.get(ids[at])
+        if child is None:
+            break
+        key = child.key.token_ids
+        if ids[at : at + len(key)] != key:
+            return Cached(node, at, child, _shared(key, ids, at))
+        node, at = child, at + len(key)
+    return Cached(node, at)
+
+
+def _shared(key: "Ids[int]", ids: "Ids[int]", at: int) -> int:
+    """Tokens that `key` shares with ids[at:], by bisection; they differ somewhere."""
+    low, high = 1, min(len(key), len(ids) - at)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if key[:middle] == ids[at : at + middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,102 @@
+"""Eviction with knowledge: what no search needs any more goes first, then what is needed last.
+
+SGLang's radix cache asks its strategy object for a priority per node and evicts the lowest. Ours
+answers in two classes. First goes what only rows of searches have brought in and no live path
+holds: wasted speculation, pruned branches, finished searches. All else has the priority that
+SGLang's own strategy gives it, but live nodes of searches exchange theirs among themselves, so
+that the one needed last has the lowest. So an ordinary request's prefix stands against as many
+better ones as on stock SGLang, or fewer.
+
+Whose a node is, its `priority` tells: rows insert with a negative one, and the cache keeps the
+highest of all who inserted.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from sglang.srt.mem_cache.evict_policy import EvictionStrategy
+from sglang.srt.mem_cache.radix_cache import RadixCache
+
+from .prefixes import Cached, Ids, look_up
+
+OURS = -(1 << 40)  # priority of what rows of searches insert
+
+
+class LivePath(NamedTuple):
+    """A path that a search may go on from."""
+
+    search: str
+    path: tuple[int, ...]
+    ids: "Ids[int]"  # from the first token of the prompt
+    worth: float
+
+
+class Retention(EvictionStrategy):
+    """The strategy of one model's cache.
+
+    Args:
+        stock: SGLang's.
+        state: Changes whenever `paths` should be asked again.
+        paths: All live ones of all searches, parents before their children.
+    """
+
+    def __init__(
+        self,
+        tree: RadixCache,
+        stock: EvictionStrategy,
+        state: Callable[[], Any],
+        paths: Callable[[], Iterable[LivePath]],
+    ) -> None:
+        self._tree = tree
+        self._stock = stock
+        self._state = state
+        self._paths = paths
+        self.evicts = False  # whether anything ever was
+        self._seen: Any = None  # state at the last look
+        self._live: dict[int, Any] = {}  # priority by node id; None: what the stock strategy says
+        self._looked_s = 0.0  # time of the last look
+
+    def get_priority(self, node: Any) -> tuple[int, Any]:
+        """(class, priority within it); the lowest goes first."""
+        stock = self._stock.get_priority(node)
+        if node.priority != OURS:
+            return 1, stock
+        if node.id in self._live:
+            known = self._live[node.id]
+            return 1, stock if known is None else known
+        new = node.last_access_time > self._looked_s  # a row has brought it in since
+        return int(new), stock
+
+    def refresh(self) -> None:
+        """Look at the searches again if they have changed. Called before nodes are evicted."""
+        self.evicts = True
+        state = self._state()
+        if state == self._seen:
+            return
+        self._seen, self._looked_s = state, time.monotonic()
+        nodes = self._valued()
+        self._live = dict.fromkeys((node.id for node, _ in nodes))
+        free = [(worth, node) for node, worth in nodes if node.lock_ref == 0]
+        free = [(worth, node) for worth, node in free if node.priority == OURS]
+        free.sort(key=lambda entry: entry[0])
+        priorities = sorted(self._stock.get_priority(node) for _, node in free)
+        for (_, node), priority in zip(free, priorities, strict=True):
+            self._live[node.id] = priority
+
+    def _valued(self) -> list[tuple[Any, float]]:
+        """The nodes on live paths, with the worth of the most valuable path through each."""
+        found: dict[tuple[str, tuple[int, ...]], Cached] = {}
+        ends = []
+        for search, path, ids, worth in self._paths():
+            begin = found.get((search, path[:-1])) if path else None
+            cached = found[search, path] = look_up(self._tree, ids, begin)
+            ends.append((worth, cached))
+        ends.sort(key=lambda end: -end[0])
+        worths: dict[int, tuple[Any, float]] = {}
+        for worth, cached in ends:
+            for node in cached:
+                if node.id in worths:  # so all above it have their worth, too
+                    break
+                worths[node.id] = node, worth
+        return list(worths.values())

@@ -1,0 +1,40 @@
+"""How long the cached KV of a node should be kept, from what its search still needs."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from .order import backwards
+from .tree import SearchTree, Step
+
+_SURE = 2.0
+
+
+def worths(
+    tree: SearchTree,
+    steps: Sequence[Step],
+    done: Callable[[Step], bool],
+    begin: float = 0.0,
+    length: float = 1.0,
+) -> Iterator[float | None]:
+    """What each node's tokens are worth, the larger the longer to be kept; None: nothing any more.
+
+    A node that is not done stands for what it will be done from, its parent's tokens. What was
+    asked for needs them for sure, the first of the order soonest. All else is worth the probability
+    that it is needed. What lies on the way to a node is worth at least as much as the node.
+
+    Args:
+        done: Whether a model has finished with a node: decoded it, or scored it.
+        begin, length: The search's turn among all that run, within [0, 1].
+    """
+    members = tree.members
+    turned = backwards(tree.num_rounds)
+    rank = {step.path: i for i, step in enumerate(reversed(members) if turned else members)}
+    for step in steps:
+        place = rank.get(step.path)
+        if done(step) and not step.extendable:
+            yield None  # an answer, or cut off: it gets no children
+        elif place is not None and not done(step):
+            yield _SURE - begin - length * place / len(members)
+        elif place is not None or not step.requested:
+            yield tree.chance(step) if done(step) else step.p
+        else:
+            yield 0.0  # a survivor of an earlier round, to which mcts may come back

@@ -1,0 +1,182 @@
+"""Eviction with knowledge, on SGLang's own radix cache without a model."""
+
+from array import array
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from sglang.srt.mem_cache.base_prefix_cache import EvictParams, InsertParams, MatchPrefixParams
+from sglang.srt.mem_cache.radix_cache import RadixCache, RadixKey
+
+from fasttts_sglang.runtime.order_hooks import refresh_retention
+from fasttts_sglang.runtime.prefixes import look_up
+from fasttts_sglang.runtime.retention import OURS, LivePath, Retention
+
+Ids = tuple[int, ...]
+WIDTH = 4  # tokens of a flat entry
+sequences = st.lists(st.integers(0, 2), min_size=1, max_size=7).map(tuple)
+
+
+def cache() -> RadixCache:
+    """An empty one, without KV behind it."""
+    allocator = SimpleNamespace(device="cpu", free_segment=lambda *_, **__: None)
+    return RadixCache.create_simulated(mock_allocator=allocator)
+
+
+def key(ids: Ids) -> RadixKey:
+    return RadixKey(array("q", ids), None)
+
+
+def insert(tree: RadixCache, ids: Ids, *, ours: bool) -> None:
+    tree.insert(InsertParams(key=key(ids), priority=OURS if ours else 0))
+
+
+def know(tree: RadixCache, live: dict[Ids, float]) -> None:
+    """Install our strategy with these live paths."""
+
+    def paths() -> Iterator[LivePath]:
+        for ids, worth in live.items():
+            yield LivePath("search", ids, array("q", ids), worth)
+
+    tree.eviction_strategy = Retention(tree, tree.eviction_strategy, lambda: 1, paths)
+
+
+def evict(tree: RadixCache, num_tokens: int) -> None:
+    refresh_retention(tree)  # as the hook does
+    tree.evict(EvictParams(num_tokens=num_tokens))
+
+
+def prefixes(all_ids: Any) -> set[Ids]:
+    """Every prefix: one entry per cached token."""
+    return {ids[:end] for ids in all_ids for end in range(1, len(ids) + 1)}
+
+
+def cached(tree: RadixCache) -> set[Ids]:
+    found, stack = set(), [(tree.root_node, ())]
+    while stack:
+        node, before = stack.pop()
+        ids = (*before, *node.key.token_ids)
+        found |= {ids[:end] for end in range(len(before) + 1, len(ids) + 1)}
+        stack += [(child, ids) for child in node.children.values()]
+    return found
+
+
+@given(st.lists(sequences, max_size=8), sequences)
+def test_look_up_finds_what_a_match_finds_and_touches_nothing(held: list[Ids], ids: Ids) -> None:
+    tree = cache()
+    for one in held:
+        insert(tree, one, ours=True)
+    shape = sorted((len(node.key), node.last_access_time) for node in nodes(tree))
+    found = look_up(tree, array("q", ids))
+    assert sorted((len(node.key), node.last_access_time) for node in nodes(tree)) == shape
+    assert found.total == len(prefixes([ids]) & cached(tree))
+    for end in range(len(ids)):  # from any prefix on
+        begin = look_up(tree, array("q", ids[:end]))
+        assert look_up(tree, array("q", ids), begin).total == found.total
+    assert found.total == len(tree.match_prefix(MatchPrefixParams(key=key(ids))).device_indices)
+
+
+def nodes(tree: RadixCache) -> list[Any]:
+    found, stack = [], [tree.root_node]
+    while stack:
+        found.append(stack.pop())
+        stack += found[-1].children.values()
+    return found
+
+
+@given(
+    dead=st.lists(sequences, max_size=6),
+    live=st.dictionaries(sequences, st.floats(0, 2), max_size=5),
+    ordinary=st.lists(sequences, max_size=4),
+    locked=st.none() | sequences,
+    num_tokens=st.integers(1, 30),
+)
+def test_dead_tokens_go_before_any_other(
+    dead: list[Ids],
+    live: dict[Ids, float],
+    ordinary: list[Ids],
+    locked: Ids | None,
+    num_tokens: int,
+) -> None:
+    tree = cache()
+    for ids in [*live, *dead]:
+        insert(tree, ids, ours=True)
+    for ids in ordinary:
+        insert(tree, ids, ours=False)
+    held = set()
+    if locked is not None:
+        found = tree.match_prefix(MatchPrefixParams(key=key(locked)))
+        tree.inc_lock_ref(found.last_device_node)
+        held = prefixes([locked[: len(found.device_indices)]])
+    know(tree, live)
+    before = cached(tree)
+    evict(tree, num_tokens)
+    gone, left = before - cached(tree), cached(tree)
+    assert not gone & held
+    needed = prefixes([*live, *ordinary]) | held
+    if gone & needed:
+        # a radix node that also holds needed tokens is needed whole
+        edges = {node_ids[-1] for node_ids in whole_nodes(tree) if not set(node_ids) & needed}
+        assert not edges & left, (gone, left)
+
+
+def whole_nodes(tree: RadixCache) -> Iterator[list[Ids]]:
+    """The prefixes that each node stands for."""
+    stack: list[tuple[Any, Ids]] = [(tree.root_node, ())]
+    while stack:
+        node, before = stack.pop()
+        ids = (*before, *node.key.token_ids)
+        if ids:
+            yield [ids[:end] for end in range(len(before) + 1, len(ids) + 1)]
+        stack += [(child, ids) for child in node.children.values()]
+
+
+flat = st.lists(
+    st.tuples(st.sampled_from(["ordinary", "live", "dead"]), st.floats(0, 2)),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(flat, st.integers(1, 30))
+def test_ordinary_prefixes_are_as_safe_as_on_stock_and_live_ones_go_by_worth(
+    entries: list[tuple[str, float]], num_evicted: int
+) -> None:
+    stock, ours = cache(), cache()
+    kinds = {(i, *range(WIDTH - 1)): entry for i, entry in enumerate(entries)}
+    for ids, (kind, _) in kinds.items():
+        for tree in (stock, ours):
+            insert(tree, ids, ours=kind != "ordinary")
+    know(ours, {ids: worth for ids, (kind, worth) in kinds.items() if kind == "live"})
+    evict(stock, num_evicted * WIDTH)
+    evict(ours, num_evicted * WIDTH)
+    gone = {name: set(kinds) - cached(tree) for name, tree in (("stock", stock), ("ours", ours))}
+    assert len(gone["stock"]) == len(gone["ours"])
+    ordinary = {ids for ids, (kind, _) in kinds.items() if kind == "ordinary"}
+    assert gone["ours"] & ordinary <= gone["stock"] & ordinary
+    live = {ids: worth for ids, (kind, worth) in kinds.items() if kind == "live"}
+    lost = [worth for ids, worth in live.items() if ids in gone["ours"]]
+    kept = [worth for ids, worth in live.items() if ids not in gone["ours"]]
+    assert max(lost, default=0) <= min(kept, default=2)
+
+
+def test_what_an_ordinary_request_shares_is_nobodys_to_drop_first() -> None:
+    tree = cache()
+    insert(tree, (1, 2, 3), ours=False)
+    insert(tree, (7, 8, 9), ours=True)
+    insert(tree, (1, 2, 3), ours=True)  # a search decodes the same and is pruned
+    know(tree, {})
+    evict(tree, 3)
+    assert (1, 2, 3) in cached(tree) and (7, 8, 9) not in cached(tree)
+
+
+def test_what_came_in_since_the_last_look_is_not_dead() -> None:
+    tree = cache()
+    insert(tree, (1, 2, 3), ours=True)
+    know(tree, {})
+    refresh_retention(tree)
+    insert(tree, (4, 5, 6), ours=True)
+    evict(tree, 3)
+    assert (4, 5, 6) in cached(tree) and (1, 2, 3) not in cached(tree)

@@ -1,0 +1,51 @@
+"""Memory in which the live tree does not fit: the prefix order changes what it costs, no result."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from .tight import TOKENS
+
+Runs = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def runs() -> Runs:
+    found: Runs = {}
+    for order in ("on", "off"):
+        command = [sys.executable, "-W", "ignore", "-m", "tests.runtime.tight", order]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        lines = [line for line in done.stdout.splitlines() if line.startswith("TIGHT ")]
+        *found[order], end = [json.loads(line.removeprefix("TIGHT ")) for line in lines]
+        assert end is None, done.stderr[-3000:]  # it came to its end, so nothing leaked
+    return found
+
+
+def test_no_result_depends_on_the_order(runs: Runs) -> None:
+    for with_order, without in zip(runs["on"], runs["off"], strict=True):
+        assert with_order["found"] == without["found"]
+        assert with_order["completion_tokens"] == without["completion_tokens"]
+        assert with_order["ordinary"] == without["ordinary"]
+
+
+def test_less_is_computed_again(runs: Runs) -> None:
+    print(
+        {
+            order: [(r["recomputed_tokens"], r["verifier_recomputed_tokens"]) for r in some]
+            for order, some in runs.items()
+        }
+    )
+    for with_order, without in zip(runs["on"][:2], runs["off"][:2], strict=True):
+        assert without["verifier_recomputed_tokens"] > 0
+        assert 3 * with_order["verifier_recomputed_tokens"] < without["verifier_recomputed_tokens"]
+    wide, stock = runs["on"][1]["recomputed_tokens"], runs["off"][1]["recomputed_tokens"]
+    assert 0 < wide < stock
+
+
+def test_the_high_water_marks_are_within_the_memory(runs: Runs) -> None:
+    for usage in (*runs["on"], *runs["off"]):
+        for name in ("kv_high_water_tokens", "verifier_kv_high_water_tokens"):
+            assert TOKENS / 10 < usage[name] <= TOKENS

@@ -1,0 +1,58 @@
+"""Searches in a KV memory in which their live trees do not fit, in a process of its own.
+
+python -m tests.runtime.tight on|off prints, with the prefix order on or off, one JSON
+object per search: what it found, and what it had to compute again.
+"""
+
+import asyncio
+import json
+import sys
+
+from fasttts_sglang import FastTTSConfig, FastTTSEngine, SearchParams, SearchResult
+
+REPLAY = '{"mean_tokens": 20, "sigma": 0.5, "min_steps": 8, "max_steps": 12}'
+TOKENS = 2000  # of KV per model; the live tree of n=128 has twice as many
+GREEDY = {"temperature": 0, "max_new_tokens": 24, "ignore_eos": True}
+
+
+def prompt(seed: int) -> list[int]:
+    return [5 + (seed * 31 + i * 7) % 90 for i in range(100)]
+
+
+def found(result: SearchResult) -> list[object]:
+    """What no order may change."""
+    steps = [[step.token_ids for step in c.steps] for c in result.candidates]
+    return [[c.path for c in result.candidates], steps]
+
+
+def search(engine: FastTTSEngine, n: int, seed: int, speculation: str) -> dict[str, object]:
+    params = SearchParams(
+        n=n, seed=seed, temperature=1.0, stop=(), max_tokens=400, speculation=speculation
+    )
+
+    async def beside_others() -> list[object]:
+        ordinary = [
+            engine._engine.async_generate(input_ids=prompt(50 + i), sampling_params=GREEDY)
+            for i in range(4)
+        ]
+        return await asyncio.gather(engine.async_search(prompt(seed), params), *ordinary)
+
+    engine.flush_cache()
+    result, *ordinary = engine.wait(beside_others())
+    assert isinstance(result, SearchResult)
+    texts = [reply["output_ids"] for reply in ordinary]  # type: ignore[index]
+    return {"found": found(result), "ordinary": texts, **result.to_dict()["usage"]}
+
+
+def main(order: bool) -> None:
+    config = FastTTSConfig(replay=REPLAY, prefix_order=order, verifier_tokens=TOKENS)
+    with FastTTSEngine(config=config, max_total_tokens=TOKENS, max_running_requests=128) as engine:
+        for n, seed, speculation in ((64, 1, "off"), (128, 7, "off"), (64, 2, "full")):
+            print("TIGHT " + json.dumps(search(engine, n, seed, speculation)), flush=True)
+        engine.wait(asyncio.sleep(1.5))  # idle: the leak check runs
+        engine.generate(input_ids=prompt(1), sampling_params=GREEDY)
+    print("TIGHT null", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] == "on")

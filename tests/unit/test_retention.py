@@ -1,0 +1,68 @@
+"""What a node's KV is worth, from what its search still needs."""
+
+from fasttts_sglang import SearchParams
+from fasttts_sglang.scheduling.retention import worths
+from fasttts_sglang.scheduling.tree import SearchTree, Step
+from fasttts_sglang.search.aggregate import AGGREGATIONS
+from fasttts_sglang.search.algorithms import make
+from fasttts_sglang.search.core import Finish
+from fasttts_sglang.search.params import Speculation
+
+
+def begun(n: int = 8) -> SearchTree:
+    params = SearchParams(n=n, branch=4)
+    tree = SearchTree(make(params), AGGREGATIONS["last"], Speculation.FULL)
+    tree.begin()
+    return tree
+
+
+def decoded(step: Step) -> bool:
+    return step.complete
+
+
+def test_what_is_asked_for_is_worth_most_the_first_of_the_round_before_the_last() -> None:
+    tree = begun()
+    first, *_, last = tree.members
+    tree.complete(first, 10, Finish.STOP)
+    values = list(worths(tree, tree.members, decoded))
+    assert values[1:] == sorted(values[1:], key=lambda worth: -(worth or 0))
+    assert all(worth is not None and 1 < worth <= 2 for worth in values[1:])
+    assert values[0] is not None and values[0] < 1
+    assert list(worths(tree, [last], decoded, 0.5, 0.5)) == [2 - 0.5 - 0.5 * 7 / 8]
+
+
+def test_the_next_round_goes_the_other_way() -> None:
+    tree = begun()
+    for step in tree.members:
+        tree.complete(step, 10, Finish.STOP)
+        tree.score(step, (0.5,))
+    assert tree.advance()
+    values = list(worths(tree, tree.members, decoded))
+    assert values == sorted(values, key=lambda worth: worth or 0)
+
+
+def test_nobody_needs_an_answer_and_the_likelier_survivor_is_worth_more() -> None:
+    tree = begun()
+    answer, good, bad, *_ = tree.members
+    tree.complete(answer, 10, Finish.EOS)
+    for step, score in ((good, 0.9), (bad, 0.1)):
+        tree.complete(step, 10, Finish.STOP)
+        tree.score(step, (score,))
+    ahead = tree.ahead()
+    assert ahead and {step.path[:-1] for step in ahead} <= {good.path, bad.path}
+    none, more, less, sure = worths(tree, [answer, good, bad, tree.members[3]], decoded)
+    assert none is None
+    assert more is not None and less is not None and sure is not None
+    assert less < more < sure
+    assert list(worths(tree, ahead, decoded)) == [step.p for step in ahead]
+
+
+def test_survivors_of_earlier_rounds_are_worth_least() -> None:
+    tree = begun()
+    earlier = tree.members
+    for index, step in enumerate(earlier):
+        tree.complete(step, 10, Finish.STOP)
+        tree.score(step, (0.1 * index,))
+    tree.advance()
+    kept = [step for step in earlier if step.path in tree.kept]
+    assert kept and list(worths(tree, kept, decoded)) == [0.0] * len(kept)
