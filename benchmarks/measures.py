@@ -18,6 +18,9 @@ REASONS = {
         "kv_high_water": _PER_SEARCH,
     },
     False: {
+        "kv_high_water": "this search does not tell",
+        "recomputed_tokens": "this search does not tell",
+        "verifier_recomputed_tokens": "this verifier does not tell",
         "retractions": "not reported by the runtime per search",
     },
 }

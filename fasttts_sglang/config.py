@@ -77,7 +77,7 @@ got '2.0'
     )
     prefix_order: bool = option(
         False,
-        "Order admission, retraction and eviction by the search tree, for memory that is very short.",
+        "Order admission, retraction and eviction by the search tree, where memory is very short.",
     )
     algorithms: tuple[str, ...] = option(
         (), "Search algorithms of your own, each as name=module:function.", ge=0, le=64
