@@ -261,7 +261,7 @@ class RowFactory:
 
     def _release(self, row: Row, *, keep: bool) -> None:
         req = row.req
-        if keep and self._tree.disable_finished_insert:  # in deterministic mode
+        if keep and getattr(self._tree, "disable_finished_insert", False):  # deterministic mode
             self.publish(row)
         release_kv_cache(req, self._tree, is_insert=keep)
 

@@ -21,6 +21,7 @@ def scheduler(verifier_worker: Any = None) -> Any:
         tree_cache=SimpleNamespace(evictable_size=lambda: 30),
         max_total_num_tokens=100,
         fasttts_verifier=verifier_worker,
+        fasttts_budget=None,  # pools of a fixed size
         ipc_channels=SimpleNamespace(
             send_to_tokenizer=SimpleNamespace(send_output=lambda reply, _: sent.append(reply))
         ),
@@ -45,7 +46,7 @@ def test_what_has_a_pool_is_told(verifier: Any, pools: dict[str, Any]) -> None:
     KVMemory(made, FastTTSConfig(), verifier).admit(MemoryMessage(rid="r"))
     (reply,) = made.sent
     assert reply.rid == "r"
-    assert reply.memory == {"split": None, "plan": None, "pools": pools}
+    assert reply.memory == {"split": None, "plan": None, "pools": pools, "budget": None}
 
 
 def test_the_split_is_told_where_it_decides() -> None:
