@@ -178,12 +178,14 @@ class SearchRunner:
         steps, scheduler, rows = self._config.decode_burst, self._scheduler, batch.batch_size()
         if steps == 1 or scheduler.waiting_queue or scheduler.chunked_req is not None:
             return 1
+        if not batch.spec_algorithm.is_none():
+            return 1
         if not all(getattr(req, "fasttts", None) is not None for req in batch.reqs):
             return 1
         longest = int(batch.seq_lens_cpu.max())
         fits = longest + 2 * steps < scheduler.model_config.context_len
         room = self._rows.free_tokens >= (BURST_RESERVE + steps) * rows
-        return steps if fits and room and batch.spec_algorithm.is_none() else 1
+        return steps if fits and room else 1
 
     def count_steps(self, more: int) -> None:
         """The batch does so many steps more than `step` has counted."""
