@@ -22,8 +22,7 @@ class Row:
     search: "ActiveSearch"
     branch: Branch
     turn: int = 0  # rows are numbered as they are made
-    limit: int = 0  # tokens that the current step may have
-    stop_len: int = 0  # of the request's output, when that limit is reached
+    stop_len: int = 0  # of the request's output, when the current step has all it may have
     plain: Container[int] = ()  # tokens that certainly end nothing
     steps_left: int | None = 1  # of the current node; None: decode to the end of the answer
     req: Any = None  # SGLang's Req

@@ -62,17 +62,17 @@ class StepRules:
         return self._steps.split(ids, begin)
 
     def _set_limit(self, row: Row) -> None:
-        """Tokens that the row's current step may have."""
+        """Where the tokens that the row's current step may have are used up."""
         done = row.step_begin - row.begin
         left = self.budget - row.branch.parent_len - done
         if self.replay is not None:
-            row.limit = min(left, self.replay.step_tokens(row.branch.path))
+            limit = min(left, self.replay.step_tokens(row.branch.path))
         elif row.steps_left is None:
-            row.limit = left
+            limit = left
         else:
             params = self._params
-            row.limit = min(left, params.max_step_tokens, params.step_tokens or left)
-        row.stop_len = row.step_begin + row.limit
+            limit = min(left, params.max_step_tokens, params.step_tokens or left)
+        row.stop_len = row.step_begin + limit
 
     def _ends(self, row: Row, ids: Sequence[int]) -> bool:
         if self.replay is not None:

@@ -105,13 +105,8 @@ class VerifierRunner:
             job.recomputed = job.kv_in_use = 0
             if not job.ends:
                 self._queue.append(job)
-            elif not self._from_cache(job):
-                job.missing = len(job.ends) - len(job.scores)
-                known = self._by_key.setdefault(job.keys[-1], job)
-                if known is job:
-                    self._queue.append(job)
-                else:
-                    self._twins.append(job)
+            else:
+                self._enqueue(job)
         self.step()
         while self.lane.synchronous and self.busy:
             self.step()
@@ -149,14 +144,16 @@ class VerifierRunner:
         """Jobs whose equals are done take their scores, or are computed themselves."""
         twins, self._twins = self._twins, []
         for job in twins:
-            if self._from_cache(job):
-                job.missing = 0
-                continue
-            known = self._by_key.setdefault(job.keys[-1], job)
-            if known is job:
-                self._queue.append(job)
-            else:
-                self._twins.append(job)
+            self._enqueue(job)
+
+    def _enqueue(self, job: ScoreJob) -> None:
+        """Let `job` wait for its forward, or for its equal's, unless its scores are known."""
+        known = self._from_cache(job)
+        job.missing = len(job.ends) - len(job.scores)
+        if known:
+            return
+        first = self._by_key.setdefault(job.keys[-1], job)
+        (self._queue if first is job else self._twins).append(job)
 
     def flush(self) -> None:
         """Forget all cached KV; scores of equal tokens stay valid."""
