@@ -6,6 +6,8 @@ with the path, and takes few operators on the device.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -29,9 +31,19 @@ class KvPaths:
         self._index = tree.req_to_token_pool
         self._allocator = tree.token_to_kv_pool_allocator
 
-    def find(self, ids: Any) -> KvEnd:
-        """Where the cached part of `ids` ends."""
-        found = self._tree.match_prefix(MatchPrefixParams(key=RadixKey(ids, None)))
+    @contextmanager
+    def freeing_together(self) -> Iterator[None]:
+        """Slots that are let go of meanwhile are free at its end, all by one operator."""
+        self._allocator.free_group_begin()
+        try:
+            yield
+        finally:
+            self._allocator.free_group_end()
+
+    def find(self, ids: Any, limit: int | None = None) -> KvEnd:
+        """Where the cached part of `ids` ends, of which the first `limit` are looked at."""
+        key = RadixKey(ids, None, limit=limit)
+        found = self._tree.match_prefix(MatchPrefixParams(key=key))
         return KvEnd(found.last_device_node, len(found.device_indices))
 
     def slots(self, end: KvEnd | None) -> torch.Tensor | None:
@@ -108,6 +120,8 @@ class KvPaths:
     @staticmethod
     def _ids(req: Any, begin: int, end: int) -> Any:
         prompt = req.origin_input_ids
+        if end <= len(prompt):
+            return prompt[begin:end]
         if begin >= len(prompt):
             return req.output_ids[begin - len(prompt) : end - len(prompt)]
         return (prompt + req.output_ids)[begin:end]

@@ -3,6 +3,7 @@
 import copy
 import itertools
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -90,6 +91,10 @@ class RowFactory:
     def used_tokens(self) -> int:
         """KV slots that running requests hold."""
         return int(self._scheduler.max_total_num_tokens) - self.free_tokens
+
+    def freeing_together(self) -> AbstractContextManager[None]:
+        """See `KvPaths`."""
+        return nullcontext() if self._paths is None else self._paths.freeing_together()
 
     # -- starting ----------------------------------------------------------------------
 
