@@ -115,15 +115,18 @@ class Slots:
         """End and start rows so that the likeliest nodes are decoded ahead; returns new rows."""
         if not search.prefilled:
             return []
-        moving = [row for row in search.rows if not row.branch.step.requested]
-        moving = [row for row in moving if not (row.at_boundary or row.only_prefill)]
+        moving = [
+            row
+            for row in search.rows
+            if not (row.branch.step.requested or row.at_boundary or row.only_prefill)
+        ]
         idle = room - len(moving)
         if not now and not search.tree.stale and 0 <= idle < search.params.n / _IDLE:
             self._continue_likely(search, idle)
             return []
         steps = search.tree.ahead()
-        wanted = {step.path for step in steps}
-        waiting = [step for step in steps if search.idle(step)]
+        wanted = {step.path for step in steps} if moving else set()
+        waiting = [step for step in steps if step.p >= FLOOR and search.idle(step)]
         worth = [row.branch.step.p if row.branch.path in wanted else 0.0 for row in moving]
         end, start = choose(worth, [step.p for step in waiting], room)
         self._pause([moving[index] for index in end])
