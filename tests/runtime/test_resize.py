@@ -29,6 +29,17 @@ def test_hundreds_of_moves_within_the_budget(outcome: Any) -> None:
     assert budget["state"] == "steady"
 
 
+def test_the_planner_looks_at_what_runs(outcome: Any) -> None:
+    """Beside the moves by hand: four searches of 16 beams, that end one after the other."""
+    budget = outcome["after"]["budget"]
+    assert budget["rule"] == "plan"
+    load = budget["decided_for"]
+    assert load["width"] in (16, 32, 48, 64)
+    assert load["branch"] == 4
+    assert 5 < load["prompt_tokens"] < load["tokens"] <= 600
+    assert load["step_tokens"] is None or 1 < load["step_tokens"] < 100
+
+
 def test_nothing_leaks(outcome: Any) -> None:
     """Beside SGLang's own checks, after every batch and when idle, which would have ended it."""
     kv = outcome["after"]
