@@ -54,8 +54,6 @@ class SharedBudget:
         )
         pools = {GENERATOR: self._generator_pool, VERIFIER: self._verifier_pool}
         budget = sum(pool.mapped_bytes for pool in pools.values())
-        for pool, model in ((self._generator_pool, runner), (self._verifier_pool, judge)):
-            capacity.tell_runner(model, pool.capacity, pool.mapped_bytes)
         self._resizer = Resizer(pools, budget, settle=first.settle)
         self.rule, decide = self._choose_rule(budget)
         self._rebalancer = Rebalancer(decide)
