@@ -73,6 +73,7 @@ class Rebalancer:
         self.decided: Load | None = None  # what the last decision was made for
         self._quiet = 0  # looks that must pass
         self._longest = 0.0  # tokens, fading
+        self._step_tokens: float | None = None  # as last seen: a search begins without any
 
     def look(self, load: Load, share: float) -> float | None:
         """The generator's new share of the budget, or None to leave it at `share`.
@@ -81,7 +82,9 @@ class Rebalancer:
             load: Of now; width 0 means that nothing runs, which is no reason to move.
         """
         self._longest = max(load.tokens, self._longest * FADE)
-        load = replace(load, tokens=round(self._longest))
+        if load.step_tokens is not None:
+            self._step_tokens = load.step_tokens
+        load = replace(load, tokens=round(self._longest), step_tokens=self._step_tokens)
         if self._quiet:
             self._quiet -= 1
             return None

@@ -31,13 +31,19 @@ def test_hundreds_of_moves_within_the_budget(outcome: Any) -> None:
 
 def test_the_planner_looks_at_what_runs(outcome: Any) -> None:
     """Beside the moves by hand: four searches of 16 beams, that end one after the other."""
-    budget = outcome["after"]["budget"]
-    assert budget["rule"] == "plan"
-    load = budget["decided_for"]
+    assert outcome["after"]["budget"]["rule"] == "plan"
+    load, _ = outcome["held"]
     assert load["width"] in (16, 32, 48, 64)
     assert load["branch"] == 4
     assert 5 < load["prompt_tokens"] < load["tokens"] <= 600
     assert load["step_tokens"] is None or 1 < load["step_tokens"] < 100
+
+
+def test_a_split_that_is_held_is_not_looked_at(outcome: Any) -> None:
+    before, after = outcome["held"]
+    assert before == after
+    before, after = outcome["released"]
+    assert after["width"] <= 8 < before["width"]
 
 
 def test_nothing_leaks(outcome: Any) -> None:

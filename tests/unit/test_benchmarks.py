@@ -1,5 +1,6 @@
 """The parts of the benchmarks that need no engine."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,17 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import options, plan, slices
+from benchmarks import options, plan, points, predicted, slices
 from benchmarks.baselines.stock import Prefilled, ReplayedSteps, StockPair
 from benchmarks.budget import GIB, RESERVE, kv_bytes_per_token, split, weight_bytes
 from benchmarks.hook_time import take_tokens_us
 from benchmarks.log import Log
 from benchmarks.machine import Machine
 from benchmarks.measures import Measures
+from benchmarks.setting import shaped
 from benchmarks.shapes import PAIRS, SHAPES
 from benchmarks.workload import work
 from fasttts_sglang import FastTTSConfig, SearchParams
 from fasttts_sglang.memory.machines import MACHINES
+from fasttts_sglang.memory.planner import Planner
 from fasttts_sglang.runtime import kv_split
 from fasttts_sglang.search.replay import Replay, ReplaySpec
 from tests.unit import test_kv_split
@@ -352,3 +355,40 @@ def test_no_slice_starts_after_the_deadline(run_slices: Callable[..., list[str]]
 def test_the_hook_that_is_timed_takes_every_token() -> None:
     """Against a change of the runtime that would leave the timing loop with nothing to do."""
     assert take_tokens_us(3) > 0
+
+
+def run_of(split: tuple[int, int], seed: int, total_s: float, planned: bool = False) -> points.Run:
+    machine = MACHINES["h200"].to_dict()
+    return points.Run("toy+toy", 8, seed, *split, planned, 4, total_s, 0.1, 9, None, None, machine)
+
+
+def test_splits_are_compared_by_the_seeds_that_all_have() -> None:
+    spec = '{"min_steps": 4, "max_steps": 4}'
+    settings = {"toy+toy": shaped("toy", "toy", [8], spec, 0.01, gpu=False)}
+    runs = [
+        run_of((4000, 1000), 1, 4.0),
+        run_of((3000, 2000), 1, 4.4, planned=True),
+        run_of((4000, 1000), 2, 40.0),  # the other has none: the deadline was in between
+    ]
+    first, second = points.points(runs, settings)
+    assert [(p.share, p.planned, p.seeds, p.measured_s) for p in (first, second)] == [
+        (0.2, False, 1, 1.0),
+        (0.4, True, 1, 1.1),
+    ]
+    said = points.report([first, second])
+    assert "planned 1.100 s per round, best of 2 1.000 s at 0.200: 10.0 % slower" in said
+    assert "not measured" in points.report([first])
+    assert points.Run.from_json(runs[0].to_json()) == runs[0]
+
+
+def test_a_prediction_is_the_planners() -> None:
+    setting = shaped("7b", "1.5b", [256], "{}", 1.5, gpu=True)
+    models, work = predicted.models(setting), predicted.workload(setting, 256)
+    planner = Planner(*models, MACHINES["h200"], work)
+    tokens = (15_000, 12_000)
+    budget = sum(model.kv_bytes * each for model, each in zip(models, tokens, strict=True))
+    plan = planner.at(budget, models[1].kv_bytes * tokens[1])
+    run = dataclasses.replace(run_of(tokens, 1, 9.0), pair="7b+1.5b", n=256)
+    (point,) = points.points([run], {"7b+1.5b": setting})
+    assert point.predicted_s == pytest.approx(plan.round_s, rel=0.01)
+    assert point.off == pytest.approx(plan.round_s / (9.0 / 4) - 1, rel=0.05)

@@ -116,6 +116,13 @@ def test_a_split_fits_and_leaves_what_is_needed(share: float, first: int, second
         assert 0 <= off < UNIT * generator.token
 
 
+def test_a_small_share_still_fills_the_unit_that_it_takes() -> None:
+    """A generator with nothing to do was once left 2 of the 4095 tokens that its memory holds."""
+    resizer, *_ = make()
+    assert resizer.split("generator", "verifier", 0.001, (2, 2))["generator"] == UNIT
+    assert resizer.split("generator", "verifier", 0.999, (2, 2))["verifier"] == UNIT
+
+
 plans = st.lists(
     st.tuples(
         st.integers(1, 250),
@@ -247,8 +254,9 @@ def test_searches_that_begin_anew_are_the_same_workload() -> None:
     asked: list[Load] = []
     rebalancer = Rebalancer(lambda load, share: asked.append(load))
     for tokens in (900, 100, 300, 600, 900) * 3:
-        rebalancer.look(Load(16, tokens), 0.5)
-    assert asked == [Load(16, 900)]
+        step_tokens = None if tokens == 100 else 60.0
+        rebalancer.look(Load(16, tokens, step_tokens=step_tokens), 0.5)
+    assert asked == [Load(16, 900, step_tokens=60.0)]
     for _ in range(50):
         rebalancer.look(Load(16, 100), 0.5)
     assert [load.tokens < 900 for load in asked] == [False, True, True]
