@@ -4,6 +4,7 @@ from .hook import Use
 
 _MANAGERS = "sglang.srt.managers"
 _COMPONENTS = f"{_MANAGERS}.scheduler_components"
+_RADIX = "sglang.srt.mem_cache.radix_cache.RadixCache"
 _SAMPLER = "sglang.srt.layers.sampler.Sampler"
 
 SCHEDULER_USES = (
@@ -43,6 +44,16 @@ SCHEDULER_USES = (
         f"{_SAMPLER}._sync_token_ids_across_tp",
         ("self", "batch_next_token_ids", "sampling_info"),
         "all ranks take the same tokens",
+    ),
+    Use(
+        f"{_RADIX}._insert_helper",
+        ("self", "node", "key", "value", "priority"),
+        "KV of a step is cached below its parent's node",
+    ),
+    Use(
+        f"{_RADIX}._update_leaf_status",
+        ("self", "node"),
+        "what a row has cached can be evicted once nobody holds it",
     ),
     Use(
         "sglang.srt.models.qwen2.Qwen2ForCausalLM._legacy_load_weights",
