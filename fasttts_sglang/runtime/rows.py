@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from sglang.srt.managers.overlap_utils import RelayPayload
 from sglang.srt.managers.schedule_batch import FINISH_LENGTH, Req, ReqKvInfo, ScheduleBatch
+from sglang.srt.mem_cache.allocation import write_cache_indices
 from sglang.srt.mem_cache.common import release_kv_cache
 from sglang.srt.mem_cache.radix_cache import RadixCache
-from sglang.srt.sampling.sampling_batch_info import SamplingBatchInfo
 from sglang.srt.sampling.sampling_params import SamplingParams
 
 from ..errors import BadRequest
 from .branch import Branch
 from .kv_paths import KvEnd, KvPaths
 from .row import Row
+from .row_sampling import sampling_info
 
 _PREFIX = "fasttts/"
 
@@ -173,22 +174,25 @@ class RowFactory:
         last = torch.tensor(last_tokens, dtype=torch.int64).to(device, non_blocking=True)
         batch.req_pool_indices_cpu = rows
         batch.req_pool_indices = rows.to(device, non_blocking=True)
-        begin = 0
-        for _, family in itertools.groupby(reqs, lambda req: id(req.prefix_indices)):
-            siblings = list(family)
-            end, slots = begin + len(siblings), siblings[0].prefix_indices
-            self._pool.req_to_token[batch.req_pool_indices[begin:end], : len(slots)] = slots.to(
-                torch.int32
-            )
-            begin = end
         batch.seq_lens_cpu, batch.seq_lens = lens, lens.to(device, non_blocking=True)
         batch.orig_seq_lens = batch.seq_lens.to(torch.int32)
+        write_cache_indices(
+            out_cache_loc=batch.seq_lens,  # not read: nothing stands behind the prefixes
+            req_pool_indices_tensor=batch.req_pool_indices,
+            req_pool_indices_cpu=rows,
+            prefix_lens_tensor=batch.seq_lens,
+            prefix_lens_cpu=lens,
+            seq_lens_tensor=batch.seq_lens,
+            seq_lens_cpu=lens,
+            extend_lens_tensor=batch.seq_lens,  # only read for places in out_cache_loc
+            extend_lens_cpu=torch.zeros_like(lens),
+            prefix_tensors=[req.prefix_indices for req in reqs],
+            req_to_token_pool=self._pool,
+        )
         batch.seq_lens_sum = int(lens.sum())
         batch.input_ids, batch.multimodal_inputs = None, [None] * len(reqs)
         self._stash(batch.req_pool_indices, last)
-        batch.sampling_info = SamplingBatchInfo.from_schedule_batch(
-            batch, scheduler.model_config.vocab_size
-        )
+        batch.sampling_info = sampling_info(batch, scheduler.model_config.vocab_size)
         return batch
 
     def _stash(self, rows: torch.Tensor, last: torch.Tensor) -> None:
@@ -250,53 +254,59 @@ class RowFactory:
 
     # -- ending ------------------------------------------------------------------------
 
-    def publish(self, row: Row) -> None:
-        """Put the KV of everything that `row` has decoded into the radix cache; it goes on."""
-        req = row.req
-        known = min(req.kv_committed_len, self._known(req))
+    def publish(self, rows: Sequence[Row]) -> None:
+        """Put the KV of everything that `rows` have decoded into the radix cache; they go on."""
+        lengths = [min(row.req.kv_committed_len, self._known(row)) for row in rows]
         if self._paths is not None:
-            row.branch.kv = self._paths.extend(req, known)
+            ends = self._paths.extend([row.req for row in rows], lengths)
+            for row, end in zip(rows, ends, strict=True):
+                row.branch.kv = end
             return
-        req._refresh_fill_ids()
-        req.set_extend_range(len(req.prefix_indices), known)
-        self._tree.cache_unfinished_req(req)
+        for row, length in zip(rows, lengths, strict=True):
+            row.req._refresh_fill_ids()
+            row.req.set_extend_range(len(row.req.prefix_indices), length)
+            self._tree.cache_unfinished_req(row.req)
 
     @staticmethod
-    def _known(req: Req) -> int:
+    def _known(row: Row) -> int:
         """Tokens of a row; it may hold KV slots of more that it will not have."""
-        return len(req.origin_input_ids) + len(req.output_ids)
+        return len(row.req.origin_input_ids) + len(row.req.output_ids)
 
-    def end(self, row: Row, *, keep: bool = True) -> None:
-        """Take `row` out of the batch or the queue, only between two batches.
+    def end(self, rows: Sequence[Row], *, keep: bool = True) -> None:
+        """Take rows out of the batch or the queue, only between two batches.
 
         Args:
-            keep: Its KV stays in the radix cache; else what only this row has is freed.
+            keep: Their KV stays in the radix cache; else what only these rows have is freed.
         """
-        req = row.req
-        row.search.rows.discard(row)
-        if req.finished():
-            return
-        if req.req_pool_idx is None:
-            self._scheduler.waiting_queue.remove(req)
-        else:
-            self._release(row, keep=keep)
-        self.finish(req)
+        live = [row for row in rows if not row.req.finished()]
+        for row in rows:
+            row.search.rows.discard(row)
+        for row in live:
+            if row.waits:
+                self._scheduler.waiting_queue.remove(row.req)
+        self._release([row for row in live if not row.waits], keep=keep)
+        for row in live:
+            self.finish(row.req)
 
     def go_on(self, row: Row) -> None:
         """Let `row` have what was decoded behind its boundary; that may end it."""
         if row.take_surplus():
-            self._release(row, keep=True)
+            self._release([row], keep=True)
 
-    def _release(self, row: Row, *, keep: bool) -> None:
-        req = row.req
+    def _release(self, rows: Sequence[Row], *, keep: bool) -> None:
         if self._paths is None:
             if keep and getattr(self._tree, "disable_finished_insert", False):  # deterministic mode
-                self.publish(row)
-            release_kv_cache(req, self._tree, is_insert=keep)
+                self.publish(rows)
+            for row in rows:
+                release_kv_cache(row.req, self._tree, is_insert=keep)
             return
-        known = self._known(req)
-        row.search.counts.overrun += max(0, req.kv_committed_len - known)
-        row.branch.kv = self._paths.release(req, known if keep else None)
+        known = [self._known(row) for row in rows]
+        for row, length in zip(rows, known, strict=True):
+            row.search.counts.overrun += max(0, row.req.kv_committed_len - length)
+        ends = self._paths.release([row.req for row in rows], known if keep else None)
+        if keep:
+            for row, end in zip(rows, ends, strict=True):
+                row.branch.kv = end
 
     @staticmethod
     def finish(req: Req) -> None:
