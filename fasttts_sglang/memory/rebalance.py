@@ -26,7 +26,7 @@ class Load:
         tokens: Prompt and response of the longest path.
         prompt_tokens: Of the longest prompt.
         branch: Children per kept beam.
-        step_tokens: Mean tokens that a round adds to a path; None: none has ended yet.
+        step_tokens: Mean tokens that a round adds to a path; None: no round is over yet.
     """
 
     width: int

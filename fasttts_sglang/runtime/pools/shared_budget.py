@@ -165,11 +165,11 @@ class SharedBudget:
 
     def _load(self) -> Load:
         live = list(self._searches.searches())
-        rows = [row for search in live for row in search.rows]
+        rows = chain.from_iterable(search.rows for search in live)
         paths = [len(row.req.origin_input_ids) + len(row.req.output_ids) for row in rows if row.req]
-        # of the complete steps that the rows go on from
-        steps = sum(len(row.branch.path) - 1 for row in rows if row.branch.parent_len)
-        tokens = sum(row.branch.parent_len for row in rows)
+        # of whole rounds: amid one, short steps have ended and long ones not
+        steps = sum(s.counts.children - len(s.tree.members) for s in live)
+        tokens = sum(s.counts.completion_tokens for s in live)
         width = sum(search.params.n for search in live)
         kept = sum(search.params.n / search.params.branch for search in live)
         return Load(
@@ -177,7 +177,7 @@ class SharedBudget:
             max(paths, default=0),
             prompt_tokens=max((len(search.prompt) for search in live), default=0),
             branch=round(width / kept) if live else 1,
-            step_tokens=tokens / steps if steps else None,
+            step_tokens=tokens / steps if steps > 0 else None,
         )
 
     # -- SGLang's side -----------------------------------------------------------------
