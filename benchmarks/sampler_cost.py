@@ -41,11 +41,12 @@ def samplers(rows: int, top_p: float) -> dict[str, Callable[[Any], Any]]:
     import torch
     from sglang.srt.layers import sampler as stock
 
-    from fasttts_sglang.runtime import gumbel, seeded_sampling
+    from fasttts_sglang.runtime import seeded_sampling
 
     device = torch.device("cuda")
     temperatures = torch.full((rows, 1), 0.8, device=device)
     info = SimpleNamespace(
+        temperatures=temperatures,
         top_ps=torch.full((rows,), top_p, device=device),
         top_ks=torch.full((rows,), 1 << 30, dtype=torch.int32, device=device),
         sampling_seed=torch.arange(rows, device=device) * 7919,
@@ -69,9 +70,7 @@ def samplers(rows: int, top_p: float) -> dict[str, Callable[[Any], Any]]:
         )
 
     def ours(logits: Any) -> Any:
-        if top_p == 1:
-            return gumbel.gumbel_argmax(logits, info.sampling_seed, positions, temperatures)
-        return seeded_sampling._sample_on_gpu(probabilities(logits), info, positions, False)
+        return seeded_sampling.draw(logits, info, positions)
 
     return {"SGLang": default, "ours": ours}
 

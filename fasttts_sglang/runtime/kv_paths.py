@@ -73,20 +73,30 @@ class KvPaths:
         self._tree.inc_lock_ref(end.node)
         req.fasttts_kv = end
 
-    def extend(self, reqs: Sequence[Any], lengths: Sequence[int]) -> list[KvEnd]:
-        """Bring the first tokens of running requests into the tree, `lengths` of each.
+    def update(
+        self, extend: Sequence[tuple[Any, int]], release: Sequence[tuple[Any, int | None]] = ()
+    ) -> tuple[list[KvEnd], list[KvEnd]]:
+        """Bring tokens of running requests into the tree, with one look at the index for all.
+
+        Args:
+            extend: Requests that go on, and how many of their first tokens are there to stay.
+            release: Requests that end; None: what is not in the tree yet is let go.
+
+        Returns:
+            Where they end in the tree then.
 
         Source: what `RadixCache.cache_unfinished_req` does below the node that a request has
-        locked, with one look at the index for all.
+        locked, and what is left of `release_kv_cache` once all is in the tree.
         """
         spans = [
             (req.req_pool_idx, min(req.cache_protected_len, length), length)
-            for req, length in zip(reqs, lengths, strict=True)
+            for req, length in extend
         ]
-        return [
-            self._insert(req, length, slots)
-            for req, length, slots in zip(reqs, lengths, self._look_up(spans), strict=True)
-        ]
+        spans += [(r.req_pool_idx, r.cache_protected_len, r.kv_committed_len) for r, _ in release]
+        slots = iter(self._look_up(spans))
+        extended = [self._insert(req, length, next(slots)) for req, length in extend]
+        released = [self._let_go(req, length, next(slots)) for req, length in release]
+        return extended, released
 
     def _insert(self, req: Any, length: int, slots: torch.Tensor) -> KvEnd:
         """Insert `slots`, those of `req` from what the tree had of it on to `length`."""
@@ -117,26 +127,17 @@ class KvPaths:
         req.fasttts_kv = KvEnd(req.last_node, begin)
         return req.fasttts_kv
 
-    def release(self, reqs: Sequence[Any], lengths: Sequence[int] | None) -> list[KvEnd]:
-        """Let go of all that requests have.
-
-        Args:
-            lengths: So many tokens of each stay cached; None: only those that are in the tree.
-
-        Source: what is left of SGLang's `release_kv_cache` once all is in the tree.
-        """
-        ends = [KvEnd(req.last_node, req.cache_protected_len) for req in reqs]
-        if lengths is not None:
-            there = [min(n, req.kv_committed_len) for n, req in zip(lengths, reqs, strict=True)]
-            ends = self.extend(reqs, there)
-        rest = [(r.req_pool_idx, r.cache_protected_len, r.kv_committed_len) for r in reqs]
-        for slots in self._look_up([span for span in rest if span[1] < span[2]]):
-            self._allocator.free(slots)
-        for req in reqs:
-            self._tree.dec_lock_ref(req.last_node)
-            self._index.free(req)
-            req.kv = None
-        return ends
+    def _let_go(self, req: Any, length: int | None, slots: torch.Tensor) -> KvEnd:
+        """End `req`; `slots` are all that the tree does not have of it."""
+        held = req.cache_protected_len
+        keep = held if length is None else max(held, min(length, req.kv_committed_len))
+        end = self._insert(req, keep, slots[: keep - held])
+        if len(slots) > keep - held:
+            self._allocator.free(slots[keep - held :])
+        self._tree.dec_lock_ref(req.last_node)
+        self._index.free(req)
+        req.kv = None
+        return end
 
     def _look_up(self, spans: Sequence[tuple[int, int, int]]) -> list[torch.Tensor]:
         """Copies of the index's int64 slots: of row, from token, to token."""

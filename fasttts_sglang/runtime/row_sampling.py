@@ -7,7 +7,13 @@ import torch
 from sglang.srt.sampling.penaltylib import BatchedPenalizerOrchestrator
 from sglang.srt.sampling.sampling_batch_info import SamplingBatchInfo
 
+_SPARE = 64  # rows
 _PER_ROW = ("temperatures", "top_ps", "top_ks", "min_ps")
+
+
+def _many(values: torch.Tensor) -> torch.Tensor:
+    """All values are the same: as many as there are, and some more."""
+    return values[:1].repeat(max(_SPARE, len(values)), *[1] * (values.ndim - 1))
 
 
 def sampling_info(batch: Any, vocab_size: int) -> SamplingBatchInfo:
@@ -19,15 +25,15 @@ def sampling_info(batch: Any, vocab_size: int) -> SamplingBatchInfo:
     search = rows[0].search
     if any(row.search is not search for row in rows):
         return SamplingBatchInfo.from_schedule_batch(batch, vocab_size)
-    if search.sampling_info is None:
-        first = SamplingBatchInfo.from_schedule_batch(batch, vocab_size)
-        search.sampling_info = replace(first, **{k: getattr(first, k)[:1] for k in _PER_ROW})
-        return first
     one, n = search.sampling_info, len(rows)
+    if one is None or len(one) < n:
+        info = SamplingBatchInfo.from_schedule_batch(batch, vocab_size)
+        search.sampling_info = replace(info, **{k: _many(getattr(info, k)) for k in _PER_ROW})
+        return info
     seeds = torch.tensor([req.sampling_params.sampling_seed for req in batch.reqs])
     return replace(
         one,
-        **{k: getattr(one, k).repeat(n, *[1] * (getattr(one, k).ndim - 1)) for k in _PER_ROW},
+        **{k: getattr(one, k)[:n] for k in _PER_ROW},  # SGLang makes new tensors, it changes none
         sampling_seed=seeds.to(batch.device, non_blocking=True),
         return_sampling_masks=[False] * n,
         penalizer_orchestrator=BatchedPenalizerOrchestrator(

@@ -169,12 +169,11 @@ class RowFactory:
             scheduler.spec_algorithm,
         )
         device = scheduler.device
-        rows = torch.tensor([req.req_pool_idx for req in reqs], dtype=torch.int64)
-        lens = torch.tensor([req.kv_committed_len for req in reqs], dtype=torch.int64)
-        last = torch.tensor(last_tokens, dtype=torch.int64).to(device, non_blocking=True)
-        batch.req_pool_indices_cpu = rows
-        batch.req_pool_indices = rows.to(device, non_blocking=True)
-        batch.seq_lens_cpu, batch.seq_lens = lens, lens.to(device, non_blocking=True)
+        indices, lengths = [r.req_pool_idx for r in reqs], [r.kv_committed_len for r in reqs]
+        host = torch.tensor([indices, lengths, last_tokens], dtype=torch.int64)
+        rows, lens, _ = host
+        batch.req_pool_indices_cpu, batch.seq_lens_cpu = rows, lens
+        batch.req_pool_indices, batch.seq_lens, last = host.to(device, non_blocking=True)
         batch.orig_seq_lens = batch.seq_lens.to(torch.int32)
         write_cache_indices(
             out_cache_loc=batch.seq_lens,  # not read: nothing stands behind the prefixes
@@ -189,7 +188,7 @@ class RowFactory:
             prefix_tensors=[req.prefix_indices for req in reqs],
             req_to_token_pool=self._pool,
         )
-        batch.seq_lens_sum = int(lens.sum())
+        batch.seq_lens_sum = sum(lengths)
         batch.input_ids, batch.multimodal_inputs = None, [None] * len(reqs)
         self._stash(batch.req_pool_indices, last)
         batch.sampling_info = sampling_info(batch, scheduler.model_config.vocab_size)
@@ -254,23 +253,30 @@ class RowFactory:
 
     # -- ending ------------------------------------------------------------------------
 
-    def publish(self, rows: Sequence[Row]) -> None:
-        """Put the KV of everything that `rows` have decoded into the radix cache; they go on."""
-        lengths = [min(row.req.kv_committed_len, self._known(row)) for row in rows]
-        if self._paths is not None:
-            ends = self._paths.extend([row.req for row in rows], lengths)
-            for row, end in zip(rows, ends, strict=True):
-                row.branch.kv = end
-            return
-        for row, length in zip(rows, lengths, strict=True):
-            row.req._refresh_fill_ids()
-            row.req.set_extend_range(len(row.req.prefix_indices), length)
-            self._tree.cache_unfinished_req(row.req)
+    def publish(self, row: Row) -> None:
+        """Put the KV of everything that `row` has decoded into the radix cache; it goes on."""
+        self.settle([(row, row.branch)], ())
 
-    @staticmethod
-    def _known(row: Row) -> int:
-        """Tokens of a row; it may hold KV slots of more that it will not have."""
-        return len(row.req.origin_input_ids) + len(row.req.output_ids)
+    def settle(self, going_on: Sequence[tuple[Row, Branch]], ending: Sequence[Row]) -> None:
+        """Publish what some rows have decoded for a node, and end others; only between batches."""
+        if self._paths is None:
+            for row, _ in going_on:
+                self._publish_from_root(row)
+            self.end(ending)
+            return
+        live = self._out_of_queue(ending)
+        known = [self._known(row) for row in live]
+        for row, length in zip(live, known, strict=True):
+            row.search.counts.overrun += max(0, row.req.kv_committed_len - length)
+        branches = [branch for _, branch in going_on] + [row.branch for row in live]
+        extended, released = self._paths.update(
+            [(row.req, min(row.req.kv_committed_len, self._known(row))) for row, _ in going_on],
+            [(row.req, length) for row, length in zip(live, known, strict=True)],
+        )
+        for branch, end in zip(branches, extended + released, strict=True):
+            branch.kv = end
+        for row in live:
+            self.finish(row.req)
 
     def end(self, rows: Sequence[Row], *, keep: bool = True) -> None:
         """Take rows out of the batch or the queue, only between two batches.
@@ -278,35 +284,52 @@ class RowFactory:
         Args:
             keep: Their KV stays in the radix cache; else what only these rows have is freed.
         """
-        live = [row for row in rows if not row.req.finished()]
-        for row in rows:
-            row.search.rows.discard(row)
-        for row in live:
-            if row.waits:
-                self._scheduler.waiting_queue.remove(row.req)
-        self._release([row for row in live if not row.waits], keep=keep)
-        for row in live:
+        if self._paths is not None and keep:
+            self.settle((), rows)
+            return
+        for row in self._out_of_queue(rows):
+            self._release(row, keep=keep)
             self.finish(row.req)
 
     def go_on(self, row: Row) -> None:
         """Let `row` have what was decoded behind its boundary; that may end it."""
         if row.take_surplus():
-            self._release([row], keep=True)
+            self._release(row, keep=True)
 
-    def _release(self, rows: Sequence[Row], *, keep: bool) -> None:
-        if self._paths is None:
-            if keep and getattr(self._tree, "disable_finished_insert", False):  # deterministic mode
-                self.publish(rows)
-            for row in rows:
-                release_kv_cache(row.req, self._tree, is_insert=keep)
+    def _out_of_queue(self, rows: Sequence[Row]) -> list[Row]:
+        """End those that wait; returns those that run."""
+        running = []
+        for row in rows:
+            row.search.rows.discard(row)
+            if row.req.finished():
+                continue
+            if row.waits:
+                self._scheduler.waiting_queue.remove(row.req)
+                self.finish(row.req)
+            else:
+                running.append(row)
+        return running
+
+    def _release(self, row: Row, *, keep: bool) -> None:
+        known = self._known(row)
+        if self._paths is not None:
+            row.search.counts.overrun += max(0, row.req.kv_committed_len - known)
+            _, (row.branch.kv,) = self._paths.update((), [(row.req, known if keep else None)])
             return
-        known = [self._known(row) for row in rows]
-        for row, length in zip(rows, known, strict=True):
-            row.search.counts.overrun += max(0, row.req.kv_committed_len - length)
-        ends = self._paths.release([row.req for row in rows], known if keep else None)
-        if keep:
-            for row, end in zip(rows, ends, strict=True):
-                row.branch.kv = end
+        if keep and getattr(self._tree, "disable_finished_insert", False):  # deterministic mode
+            self._publish_from_root(row)
+        release_kv_cache(row.req, self._tree, is_insert=keep)
+
+    def _publish_from_root(self, row: Row) -> None:
+        req = row.req
+        req._refresh_fill_ids()
+        req.set_extend_range(len(req.prefix_indices), min(req.kv_committed_len, self._known(row)))
+        self._tree.cache_unfinished_req(req)
+
+    @staticmethod
+    def _known(row: Row) -> int:
+        """Tokens of a row; it may hold KV slots of more that it will not have."""
+        return len(row.req.origin_input_ids) + len(row.req.output_ids)
 
     @staticmethod
     def finish(req: Req) -> None:

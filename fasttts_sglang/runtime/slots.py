@@ -6,6 +6,7 @@ from typing import Any
 from ..scheduling.order import depth_first
 from ..scheduling.slots import FLOOR, choose
 from .active_search import ActiveSearch
+from .branch import Branch
 from .prefix_order import PrefixOrder, place
 from .row import Row
 from .rows import RowFactory
@@ -24,6 +25,10 @@ class Slots:
         self._rows = rows
         self._waited: set[str] = set()  # requests that the last look found in the queue
         self._entered: list[Row] = []  # rows that go on and have a surplus
+        self._going_on: list[tuple[Row, Branch]] = []  # rows, and the nodes that they leave behind
+        self._ending: list[Row] = []
+        self._reqs: list[Any] = []  # of the running batch when it was last looked at
+        self._mixed = False  # whether an ordinary request was among them
 
     def assign(self, searches: Sequence[ActiveSearch], running: Any) -> Any:
         """Let rows at a step boundary go on or end, start others, end useless ones.
@@ -32,6 +37,10 @@ class Slots:
             The running batch with new rows merged in.
         """
         crowded = self._crowded()
+        others = self._others(running)
+        for search in searches:
+            if search.tree.give_way(others):
+                search.changed = True
         changed = searches if crowded else [search for search in searches if search.changed]
         with self._rows.freeing_together():
             while changed:
@@ -49,6 +58,7 @@ class Slots:
         return [search for search in searches if search.changed]
 
     def _choose(self, searches: Sequence[ActiveSearch], running: Any, crowded: bool) -> list[Row]:
+        self._going_on, self._ending = [], []
         new: list[Row] = []
         for search in searches:
             new += self._start_requested(search)
@@ -59,6 +69,7 @@ class Slots:
             new += self._speculate(search, room, now=crowded or tight)
             self._settle(search)
             search.changed = False
+        self._rows.settle(self._going_on, self._ending)  # before others are forked off them
         return new
 
     def drop(self, row: Row) -> None:
@@ -68,6 +79,15 @@ class Slots:
         else:
             row.search.leave(row)
         self._rows.end([row], keep=False)
+
+    def _others(self, running: Any) -> bool:
+        """Whether an ordinary request runs or waits. Nothing is decoded ahead beside them.
+
+        Measured with 32 of them beside a search of 64 beams: rows ahead cost them 20 %.
+        """
+        if running.reqs is not self._reqs:
+            self._reqs, self._mixed = running.reqs, any(map(_ordinary, running.reqs))
+        return self._mixed or any(map(_ordinary, self._scheduler.waiting_queue))
 
     def _crowded(self) -> bool:
         """Whether a request has waited since the last look: it could not be admitted."""
@@ -92,11 +112,9 @@ class Slots:
         """Let rows at a boundary decode child 0, unless another row has begun that."""
         pairs = [(row, row.search.branch(row.branch.step.children[0])) for row in rows]
         pairs = [(row, child) for row, child in pairs if child.row is None and not child.partial]
-        self._rows.publish(
-            [row for row, _ in pairs]
-        )  # other children are forked off what they have
         for row, child in pairs:
             row.search.undecided.remove(row)
+            self._going_on.append((row, row.branch))
             row.enter(child)
             if row.surplus:
                 self._entered.append(row)
@@ -145,7 +163,8 @@ class Slots:
         """Rows at a boundary with nothing to go on with end."""
         for row in search.undecided:
             row.branch.row = None
-        self._rows.end(search.undecided)
+            search.rows.discard(row)
+        self._ending += search.undecided
         search.undecided.clear()
 
     def _pause(self, rows: Sequence[Row]) -> None:
@@ -154,7 +173,8 @@ class Slots:
             row.search.leave(row)
             row.branch.partial = row.own_ids() or None
             row.branch.row = None
-        self._rows.end(rows)
+            row.search.rows.discard(row)
+        self._ending += rows
 
     def _merge(self, running: Any, new: Sequence[Row]) -> Any:
         """Fork `new` into `running`; what cannot be forked queues, if it was asked for."""
@@ -178,3 +198,7 @@ class Slots:
             return batch
         running.merge_batch(batch)
         return running
+
+
+def _ordinary(req: Any) -> bool:
+    return getattr(req, "fasttts", None) is None

@@ -351,6 +351,8 @@ class VerifierRunner:
         for req in reqs:
             if req.req_pool_idx is None:  # the forward never got its memory
                 self.tree.dec_lock_ref(req.last_node)
-        lengths = [len(req.origin_input_ids) + len(req.output_ids) for req in there]
+        lengths = [
+            len(req.origin_input_ids) + len(req.output_ids) if keep else None for req in there
+        ]
         with self._paths.freeing_together():
-            return self._paths.release(there, lengths if keep else None)
+            return self._paths.update((), list(zip(there, lengths, strict=True)))[1]

@@ -65,6 +65,7 @@ class SearchTree:
         self._members: list[Step] = []  # requested nodes of the round, in path order
         self._places = 1
         self._stale = False  # estimates are older than the scores
+        self._gives_way = False  # nothing is decoded ahead
         self._chance: dict[Path, float] = {}  # of a node to be asked for and to survive
         self._ahead: list[Step] = []
         root = Step((), None, requested=True, finish=Finish.STOP, node=Node())
@@ -162,14 +163,27 @@ class SearchTree:
             return chance
         return step.p / step.fanout if step.fanout else 0.0
 
+    def give_way(self, to_others: bool) -> bool:
+        """Decode nothing ahead from now on, as others need the device, or do so again.
+
+        Returns:
+            Whether that is news.
+        """
+        if self._gives_way == to_others:
+            return False
+        self._gives_way, self._stale = to_others, True
+        return True
+
     @property
     def looks_ahead(self) -> bool:
         """Whether early scores help to decide what to decode ahead."""
-        return self._mode is Speculation.FULL and self._places > 0
+        return self._mode is Speculation.FULL and self._places > 0 and not self._gives_way
 
     def ahead(self) -> list[Step]:
         """Nodes not asked for that can be decoded: their parents are complete. Fresh `p` each."""
         if self._mode is Speculation.OFF or self._round is None or not self._places:
+            return []
+        if self._gives_way:
             return []
         if self._mode is Speculation.PAPER and not self.num_decoding:
             return []

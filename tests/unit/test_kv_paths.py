@@ -98,20 +98,27 @@ class World:
             del row.output_ids[len(row.output_ids) - len(tokens) :]
 
     def publish(self, rows: list[Any]) -> None:
-        ends = self.paths.extend(rows, [row.kv_committed_len for row in rows])
+        ends, _ = self.paths.update([(row, row.kv_committed_len) for row in rows])
         for row, end in zip(rows, ends, strict=True):
             self.ends[self.ids(row)] = end
 
     def drop(self, row: Any) -> None:
         self.rows.remove(row)
-        self.paths.release([row], None)
+        self.paths.update((), [(row, None)])
 
-    def finish(self, rows: list[Any]) -> None:
-        self.rows = [row for row in self.rows if not any(row is other for other in rows)]
+    def settle(self, going_on: list[Any], ending: list[Any]) -> None:
+        """Rows end, perhaps with slots behind their last token, while others go on."""
+        for row in ending:
+            self.rows.remove(row)
+            if len(row.output_ids) > 1 and row.kv_committed_len > row.cache_protected_len + 1:
+                del row.output_ids[-1:]
         with self.paths.freeing_together():
-            ends = self.paths.release(rows, [len(self.ids(row)) for row in rows])
-        for row, end in zip(rows, ends, strict=True):
-            self.ends[self.ids(row)] = end
+            extended, released = self.paths.update(
+                [(row, row.kv_committed_len) for row in going_on],
+                [(row, len(self.ids(row))) for row in ending],
+            )
+        for row, end in zip(going_on + ending, extended + released, strict=True):
+            self.ends[self.ids(row)[: end.length]] = end
 
     @staticmethod
     def ids(row: Any) -> tuple[int, ...]:
@@ -155,14 +162,15 @@ def test_kv_is_never_lost_mixed_up_or_freed_twice(seed: int, moves: int) -> None
         elif move == 3:
             world.publish(some)
         elif move == 4:
-            world.finish(some)
+            half = len(some) // 2
+            world.settle(some[:half], some[half:])
         elif rng.random() < 0.5:
             world.tree.evict(EvictParams(num_tokens=rng.randrange(20)))
         else:
             for row in some[:1]:
                 world.drop(row)
         world.check()
-    world.finish(list(world.rows))
+    world.settle([], list(world.rows))
     world.check()
     assert world.tree.protected_size() == 0
     assert world.index.available_size() == ROWS
