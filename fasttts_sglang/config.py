@@ -20,7 +20,7 @@ from .verifier.families import AUTO, FAMILIES, family_for
 
 ENV = "FASTTTS_CONFIG"
 PREFIX = "--fasttts-"
-_FRACTIONS = (0.01, 0.95)  # of `kv_split`
+KV_FRACTIONS = (0.01, 0.95)  # of `kv_split`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ got '2.0'
         return None if self.kv_split == AUTO else float(self.kv_split)
 
     def _check_kv_split(self) -> None:
-        low, high = _FRACTIONS
+        low, high = KV_FRACTIONS
         try:
             fraction = self.verifier_fraction
             fits = fraction is None or low <= fraction <= high

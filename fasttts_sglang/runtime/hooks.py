@@ -60,7 +60,7 @@ def build_runner(_none: None, scheduler: Any) -> None:
     scheduler.fasttts = SearchRunner(scheduler, config, verifier)
     scheduler.fasttts_budget = budget = shared_budget(scheduler)
     if budget is not None:
-        scheduler.fasttts_resize = budget.resize  # for Engine.collective_rpc
+        scheduler.fasttts_resize = budget.set_by_hand  # for Engine.collective_rpc
     scheduler.fasttts_memory = KVMemory(scheduler, config, verifier)
     args = scheduler.server_args
     publishes = args.enable_metrics and scheduler.ps.attn_tp_rank == 0
