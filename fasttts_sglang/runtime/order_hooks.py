@@ -19,7 +19,7 @@ def let_one_lead(stock: Callable[..., Any], scheduler: Any, running_batch: Any) 
     """AROUND Scheduler.get_new_batch_prefill: a row brings in the prefix that others wait for."""
     queue = scheduler.waiting_queue
     order = _order_of(queue)
-    following = None if order is None else order.look(room=not running_batch.batch_is_full)
+    following = None if order is None else order.look(running_batch)
     if not following:
         return stock(scheduler, running_batch)
     scheduler.waiting_queue = [req for req in queue if req.rid not in following]
@@ -41,16 +41,22 @@ def retract_in_order(
 
 def keep_retracted(batch: Any, idx: int, *args: Any, **kwargs: Any) -> None:
     """BEFORE ScheduleBatch.release_req: a row's KV stays cached, to be evicted as others are."""
+    from . import trace_tmp
     req = batch.reqs[idx]
+    if getattr(req, "fasttts", None) is not None:
+        row = req.fasttts
+        trace_tmp.log(ev="retract", round=row.search.counts.rounds, path=row.branch.path, own=row.num_own, bs=len(batch.reqs), spec=not row.branch.step.requested)
     if (order := _order_of([req])) is not None and order.priority is not None:
         req.fasttts.search.runner.publish(req.fasttts)
 
 
 def count_recomputed(_none: None, batch: Any) -> None:
     """AFTER ScheduleBatch.prepare_for_extend: all of a row but its last token was computed once."""
+    from . import trace_tmp
     for req in batch.reqs:
         row = getattr(req, "fasttts", None)
         if row is not None and not row.only_prefill:
+            trace_tmp.log(ev="extend", round=row.search.counts.rounds, path=row.branch.path, spec=not row.branch.step.requested, new=req.extend_range.length, end=req.extend_range.end, parent=len(row.search.prompt)+row.branch.parent_len, own=len(req.output_ids), retr=req.retraction_count, bs=len(batch.reqs), running=len(row.search.rows))
             whole = req.extend_range.end == len(req.full_untruncated_fill_ids)
             row.search.counts.recomputed_tokens += req.extend_range.length - whole
 

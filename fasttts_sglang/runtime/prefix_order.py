@@ -1,10 +1,12 @@
 """Prefix-aware order: which rows are admitted, retracted and evicted first when memory is tight."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from operator import attrgetter
+from functools import partial
 from typing import Any
 
+from sglang.srt.managers.schedule_policy import CLIP_MAX_NEW_TOKENS
 from sglang.srt.mem_cache.evict_policy import EvictionStrategy
 from sglang.srt.mem_cache.radix_cache import RadixCache
 
@@ -12,7 +14,9 @@ from ..scheduling.order import Place, backwards, common, depth_first, reseat
 from ..scheduling.retention import worths
 from ..scheduling.tree import Step
 from ..search.core import Path
+from ..verifier.score_cache import ScoreCache
 from .active_search import ActiveSearch
+from .branch import Branch
 from .prefixes import Cached, look_up
 from .retention import OURS, LivePath, Retention
 from .row import Row
@@ -62,14 +66,27 @@ class PrefixOrder:
         )
         if not taken:
             self.priority = OURS
-            self._install(self._tree, self._generator_paths)
+            self._install(self._tree, self._state, self._generator_paths)
         if type(verifier) is VerifierRunner:  # verdicts and functions read otherwise
             verifier.priority = OURS
-            self._install(verifier.tree, self._verifier_paths)
+            self._install(
+                verifier.tree,
+                lambda: (*self._state(), verifier.num_forwards),
+                partial(self._verifier_paths, verifier.cache),
+            )
 
-    def _install(self, tree: RadixCache, paths: Callable[[], Iterator[LivePath]]) -> None:
+    def _install(
+        self,
+        tree: RadixCache,
+        state: Callable[[], Any],
+        paths: Callable[[], Iterator[LivePath]],
+    ) -> None:
         stock: EvictionStrategy = tree.eviction_strategy
-        tree.eviction_strategy = Retention(tree, stock, self._state, paths)
+        tree.eviction_strategy = Retention(tree, stock, state, paths, self._score_early)
+
+    def _score_early(self) -> None:
+        for search in self._searches():
+            search.scoring.early = True
 
     # -- admission and retraction ------------------------------------------------------
 
@@ -90,52 +107,107 @@ class PrefixOrder:
         others = [index for index in order if not getattr(reqs[index], "fasttts", None)]
         return others + [mine[i] for i in depth_first([place(reqs[i].fasttts) for i in mine])]
 
-    def look(self, *, room: bool) -> set[str]:
-        """Find `following`: those that should wait until another has brought in their prefix.
+    def look(self, running: Any) -> set[str]:
+        """Which requests should not be admitted now.
 
-        In one prefill batch siblings whose prefix is not cached would each compute it.
-
-        Args:
-            room: Whether any request can be admitted.
+        Those whose node would probably not fit, and `following`: those that should wait until
+        another has brought in their prefix. In one prefill batch siblings whose prefix is not
+        cached would each compute it.
         """
         self.following = set()
-        if not (room and self._can_look):
+        queue = self._scheduler.waiting_queue
+        rows = [req.fasttts for req in queue if getattr(req, "fasttts", None) is not None]
+        rows = [row for row in rows if not row.only_prefill]
+        if running.batch_is_full or not rows:
             return self.following
-        waiting: dict[ActiveSearch, list[Row]] = {}
-        for req in self._scheduler.waiting_queue:
-            row = getattr(req, "fasttts", None)
-            if row is not None and not row.only_prefill:
-                waiting.setdefault(row.search, []).append(row)
-        for rows in waiting.values():
-            self.following |= {row.req.rid for row in self._following(rows)}
-        return self.following
+        self._tell_needs(rows, running)
+        if not self._can_look:
+            return self.following
+        room = self._scheduler.token_to_kv_pool_allocator.available_size()
+        room += self._tree.evictable_size() - self.reserved(running)
+        held: set[int] = set()
+        withheld: set[str] = set()
+        idle = running.is_empty()
+        for row, need, follows in self._needs(rows, held):
+            room -= need
+            if room < 0 and not idle:
+                withheld.add(row.req.rid)
+            elif follows:
+                self.following.add(row.req.rid)
+            idle = False
+        return withheld | self.following
 
-    def _following(self, rows: list[Row]) -> Iterator[Row]:
-        """Those of one search's waiting rows that share missing tokens with one before them."""
-        search = rows[0].search
-        coming = sorted(row.branch.path for row in search.rows if _is_prefilled_now(row))
-        found: dict[Path, Cached] = {}
-        before: Path | None = None
+    def reserved(self, running: Any) -> int:
+        """KV slots that `running` will probably still need."""
+        ratio = self._scheduler.new_token_ratio_tracker.current
+        needed = 0.0
+        for req in running.reqs:
+            row = getattr(req, "fasttts", None)
+            if row is not None:
+                needed += row.tokens_left
+            else:
+                left = req.sampling_params.max_new_tokens - len(req.output_ids)
+                needed += ratio * min(left, CLIP_MAX_NEW_TOKENS)
+        return math.ceil(needed)
+
+    def _tell_needs(self, rows: Sequence[Row], running: Any) -> None:
+        """Let SGLang, which reserves `max_new_tokens`, know what rows will probably need."""
+        ratio = self._scheduler.new_token_ratio_tracker.current
+        for row in rows:
+            row.req.sampling_params.max_new_tokens = len(row.req.output_ids) + row.tokens_left
+        for req in running.reqs:
+            row = getattr(req, "fasttts", None)
+            if row is not None:
+                most = len(req.output_ids) + math.ceil(row.tokens_left / ratio)
+                req.sampling_params.max_new_tokens = most
+
+    def _needs(self, rows: Sequence[Row], held: set[int]) -> Iterator[tuple[Row, int, bool]]:
+        """Rows in their order, with the KV slots that each needs and whether it should follow."""
+        by_search: dict[ActiveSearch, list[Row]] = {}
+        found: dict[tuple[str, Path], Cached] = {}
+        coming: dict[ActiveSearch, list[Path]] = {}
+        for row in rows:
+            if row.search not in coming:
+                others = [r.branch.path for r in row.search.rows if _is_prefilled_now(r)]
+                coming[row.search] = sorted(others)
+        before: Row | None = None
         for index in depth_first([place(row) for row in rows]):
             row = rows[index]
-            path = row.branch.path
-            at = bisect_left(coming, path)
-            near = [*coming[max(0, at - 1) : at + 1], *([] if before is None else [before])]
+            search, path = row.search, row.branch.path
+            last = before.branch.path if before is not None and before.search is search else None
+            others = coming[search]
+            at = bisect_left(others, path)
+            near = [*others[max(0, at - 1) : at + 1], *([] if last is None else [last])]
             shared = max((common(path, other) for other in near), default=0)
-            before = path
-            if near and self._missing(search, path[: shared + 1], found) > _FEW:
-                yield row
+            follows = bool(near) and self._missing(search, path[: shared + 1], found) > _FEW
+            need = row.tokens_left + row.num_own
+            if search.branches.get(path) is not None:
+                missing = self._missing(search, path, found)
+                if follows:
+                    missing -= self._missing(search, path[: shared + 1], found)
+                need += missing
+                for node in found[search.rid, path[:-1]]:
+                    if node.lock_ref or node.id in held:
+                        break
+                    held.add(node.id)
+                    need += len(node.key)
+            before = row
+            yield row, need, follows
 
-    def _missing(self, search: ActiveSearch, path: Path, found: dict[Path, Cached]) -> int:
+    def _missing(
+        self, search: ActiveSearch, path: Path, found: dict[tuple[str, Path], Cached]
+    ) -> int:
         """Tokens of the parent of `path` that are not cached."""
         branch = search.branches.get(path)
         if branch is None:  # its search has ended, it leaves the queue with the next step
             return 0
         parent = path[:-1]
-        if parent not in found:
+        known = found.get((search.rid, parent))
+        if known is None:
             ids = search.prompt + branch.ids[: branch.parent_len]
-            found[parent] = look_up(self._tree, ids, found.get(parent[:-1]))
-        return len(search.prompt) + branch.parent_len - found[parent].total
+            known = look_up(self._tree, ids, found.get((search.rid, parent[:-1])))
+            found[search.rid, parent] = known
+        return len(search.prompt) + branch.parent_len - known.total
 
     # -- retention ---------------------------------------------------------------------
 
@@ -151,7 +223,7 @@ class PrefixOrder:
         )
 
     def _generator_paths(self) -> Iterator[LivePath]:
-        for search, path, worth in self._live(attrgetter("complete")):
+        for search, path, worth in self._live(lambda branch: branch.step.complete):
             branch = search.branches[path]
             ids = search.prompt + branch.ids
             if branch.partial:
@@ -160,15 +232,29 @@ class PrefixOrder:
                 ids += branch.row.own_ids()
             yield LivePath(search.rid, path, ids, worth)
 
-    def _verifier_paths(self) -> Iterator[LivePath]:
-        for search, path, worth in self._live(lambda step: step.node is not None):
+    def _verifier_paths(self, scores: ScoreCache) -> Iterator[LivePath]:
+        def done(branch: Branch) -> bool:
+            if branch.step.node is not None:
+                return True
+            # it may be computed although the search has not got its score yet
+            keys = branch.reading.keys
+            return len(keys) == len(branch.ends) > 0 and keys[-1] in scores
+
+        for search, path, worth in self._live(done):
             yield LivePath(search.rid, path, search.branches[path].reading.ids, worth)
 
-    def _live(self, done: Callable[[Step], bool]) -> Iterator[tuple[ActiveSearch, Path, float]]:
+    def _live(self, done: Callable[[Branch], bool]) -> Iterator[tuple[ActiveSearch, Path, float]]:
         searches = sorted(self._searches(), key=_oldest_turn)
         for number, search in enumerate(searches):
-            steps = [branch.step for branch in search.branches.values()]
-            found = worths(search.tree, steps, done, number / len(searches), 1 / len(searches))
+            search.tree.look()
+            branches = search.branches
+            steps = [branch.step for branch in branches.values()]
+
+            def is_done(step: Step, branches: Any = branches) -> bool:
+                branch = branches.get(step.path)
+                return branch is not None and done(branch)
+
+            found = worths(search.tree, steps, is_done, number / len(searches), 1 / len(searches))
             for step, worth in zip(steps, found, strict=True):
                 if worth is not None:
                     yield search, step.path, worth

@@ -99,11 +99,17 @@ class RowFactory:
         scheduler.waiting_queue.append(req)
         req.time_stats.set_wait_queue_entry_time()
 
-    def fork(self, rows: Sequence[Row]) -> tuple[ScheduleBatch | None, list[Row]]:
+    def fork(
+        self, rows: Sequence[Row], reserved: int | None = None
+    ) -> tuple[ScheduleBatch | None, list[Row]]:
         """Make decode rows that need no prefill.
 
+        Args:
+            reserved: KV slots that running rows will still need; a row whose node would probably
+                not fit beside them is not made. None: all are.
+
         Returns:
-            A batch to merge into the running one, and the rows whose prefix is not cached.
+            A batch to merge into the running one, and the rows that were not made.
         """
         if not self._can_fork:
             return None, list(rows)
@@ -126,12 +132,19 @@ class RowFactory:
             if len(found.device_indices) < shared:
                 failed.append(row)
                 continue
+            self._tree.inc_lock_ref(found.last_device_node)
+            if reserved is not None:
+                reserved += row.tokens_left
+                if reserved > self.free_tokens:
+                    self._tree.dec_lock_ref(found.last_device_node)
+                    reserved -= row.tokens_left
+                    failed.append(row)
+                    continue
             req = self._request(row)
             req.prefix_indices = found.device_indices[:shared]
             req.last_node = found.last_device_node
             req.cache_protected_len = req.kv_committed_len = shared
             req.kv = ReqKvInfo(kv_allocated_len=shared, swa_evicted_seqlen=0)
-            self._tree.inc_lock_ref(req.last_node)
             reqs.append((req, last))
         if not reqs:
             return None, failed

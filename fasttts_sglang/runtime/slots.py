@@ -169,10 +169,13 @@ class Slots:
             self._rows.free_rows,
             self._scheduler.max_running_requests - running.batch_size(),
         )
-        room = self._rows.free_tokens // _RESERVE - running.batch_size()
-        fit = max(0, min(free, room))
         order = [*asked, *(row for row in new if not row.branch.step.requested)]
-        batch, failed = self._rows.fork(order[:fit])
+        if self._order is None:
+            room = self._rows.free_tokens // _RESERVE - running.batch_size()
+            fit, beside = max(0, min(free, room)), None
+        else:
+            fit, beside = max(0, free), self._order.reserved(running)
+        batch, failed = self._rows.fork(order[:fit], beside)
         for row in [*failed, *order[fit:]]:
             if row.branch.step.requested:
                 self._rows.enqueue(row)
