@@ -12,20 +12,22 @@ def admit_in_order(
 ) -> None:
     """AFTER SchedulePolicy.calc_priority: rows among the places that rows hold."""
     if (order := _order_of(waiting_queue)) is not None:
-        order.admission(waiting_queue)
+        order.sort(waiting_queue)
 
 
-def let_one_lead(stock: Callable[..., Any], scheduler: Any, running_batch: Any) -> Any:
-    """AROUND Scheduler.get_new_batch_prefill: a row brings in the prefix that others wait for."""
+def admit_what_fits(stock: Callable[..., Any], scheduler: Any, running_batch: Any) -> Any:
+    """AROUND Scheduler.get_new_batch_prefill: those rows that fit; one brings in what others share."""
     queue = scheduler.waiting_queue
     order = _order_of(queue)
-    following = None if order is None else order.look(running_batch)
-    if not following:
+    withheld = None if order is None else order.admission.withheld(running_batch)
+    if order is None or not withheld:
         return stock(scheduler, running_batch)
-    scheduler.waiting_queue = [req for req in queue if req.rid not in following]
+    scheduler.waiting_queue = [req for req in queue if req.rid not in withheld]
     plan = stock(scheduler, running_batch)
+    if not order.admission.following and not plan.running_batch.is_empty():
+        plan.running_batch.batch_is_full = True  # no need to look again until a row has ended
     known = {req.rid for req in queue}
-    left = following | {req.rid for req in scheduler.waiting_queue}
+    left = withheld | {req.rid for req in scheduler.waiting_queue}
     new = [req for req in scheduler.waiting_queue if req.rid not in known]
     scheduler.waiting_queue = [req for req in queue if req.rid in left] + new
     return plan
@@ -41,22 +43,16 @@ def retract_in_order(
 
 def keep_retracted(batch: Any, idx: int, *args: Any, **kwargs: Any) -> None:
     """BEFORE ScheduleBatch.release_req: a row's KV stays cached, to be evicted as others are."""
-    from . import trace_tmp
     req = batch.reqs[idx]
-    if getattr(req, "fasttts", None) is not None:
-        row = req.fasttts
-        trace_tmp.log(ev="retract", round=row.search.counts.rounds, path=row.branch.path, own=row.num_own, bs=len(batch.reqs), spec=not row.branch.step.requested)
     if (order := _order_of([req])) is not None and order.priority is not None:
         req.fasttts.search.runner.publish(req.fasttts)
 
 
 def count_recomputed(_none: None, batch: Any) -> None:
     """AFTER ScheduleBatch.prepare_for_extend: all of a row but its last token was computed once."""
-    from . import trace_tmp
     for req in batch.reqs:
         row = getattr(req, "fasttts", None)
         if row is not None and not row.only_prefill:
-            trace_tmp.log(ev="extend", round=row.search.counts.rounds, path=row.branch.path, spec=not row.branch.step.requested, new=req.extend_range.length, end=req.extend_range.end, parent=len(row.search.prompt)+row.branch.parent_len, own=len(req.output_ids), retr=req.retraction_count, bs=len(batch.reqs), running=len(row.search.rows))
             whole = req.extend_range.end == len(req.full_untruncated_fill_ids)
             row.search.counts.recomputed_tokens += req.extend_range.length - whole
 

@@ -74,15 +74,13 @@ class Retention(EvictionStrategy):
         """Look at the searches again if they have changed. Called before nodes are evicted."""
         self.evicts = True
         state = self._state()
-        from . import trace_tmp
-        leaves = self._tree.evictable_leaves
-        trace_tmp.log(ev="evict", round=-1, state=state, same=state == self._seen, size=self._tree.evictable_size(), prot=self._tree.protected_size(), leaves=len(leaves), live=sum(n.id in self._live for n in leaves), live_none=sum(n.id in self._live and self._live[n.id] is None for n in leaves), ours=sum(n.priority == OURS for n in leaves), new=sum(n.last_access_time > self._looked_s for n in leaves))
         if state == self._seen:
             return
         self._seen, self._looked_s = state, time.monotonic()
         nodes = self._valued()
         self._live = dict.fromkeys((node.id for node, _ in nodes))
-        if 2 * sum(len(node.key) for node, _ in nodes) > self._tree.total_size():
+        all_tokens = self._tree.evictable_size() + self._tree.protected_size()
+        if 2 * sum(len(node.key) for node, _ in nodes) > all_tokens:
             self._on_short()
         free = [(worth, node) for node, worth in nodes if node.lock_ref == 0]
         free = [(worth, node) for worth, node in free if node.priority == OURS]

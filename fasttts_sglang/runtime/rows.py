@@ -115,7 +115,7 @@ class RowFactory:
             return None, list(rows)
         reqs, failed = [], []
         cached: dict[int, Any] = {}  # siblings share one look-up
-        for row in rows:
+        for index, row in enumerate(rows):
             branch = row.branch
             parent = id(branch.step.parent)
             match = None if branch.partial else cached.get(parent)
@@ -137,9 +137,8 @@ class RowFactory:
                 reserved += row.tokens_left
                 if reserved > self.free_tokens:
                     self._tree.dec_lock_ref(found.last_device_node)
-                    reserved -= row.tokens_left
-                    failed.append(row)
-                    continue
+                    failed += rows[index:]
+                    break
             req = self._request(row)
             req.prefix_indices = found.device_indices[:shared]
             req.last_node = found.last_device_node

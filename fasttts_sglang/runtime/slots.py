@@ -6,7 +6,8 @@ from typing import Any
 from ..scheduling.order import depth_first
 from ..scheduling.slots import FLOOR, choose
 from .active_search import ActiveSearch
-from .prefix_order import PrefixOrder, place
+from .admission import place
+from .prefix_order import PrefixOrder
 from .row import Row
 from .rows import RowFactory
 
@@ -77,7 +78,7 @@ class Slots:
             return False
         waiting = {req.rid for req in queue}
         if self._order is not None:
-            waiting -= self._order.following  # no lack of room
+            waiting -= self._order.admission.following  # no lack of room
         stuck = bool(waiting & self._waited)
         self._waited = waiting
         return stuck
@@ -174,7 +175,7 @@ class Slots:
             room = self._rows.free_tokens // _RESERVE - running.batch_size()
             fit, beside = max(0, min(free, room)), None
         else:
-            fit, beside = max(0, free), self._order.reserved(running)
+            fit, beside = max(0, free), self._order.admission.reserved(running)
         batch, failed = self._rows.fork(order[:fit], beside)
         for row in [*failed, *order[fit:]]:
             if row.branch.step.requested:

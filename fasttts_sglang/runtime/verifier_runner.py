@@ -309,8 +309,6 @@ class VerifierRunner:
             job.computed, job.cached = extend, len(req.prefix_indices)
             if job.ends:  # else it brings in a prompt
                 job.recomputed = max(0, job.begin_unknown - job.cached)
-                from . import trace_tmp
-                trace_tmp.log(ev="vjob", round=len(job.reading.ends), re=job.recomputed, cached=job.cached, most=most, queue=len(self._queue))
             if self._alone:
                 self._alone -= 1
                 return
