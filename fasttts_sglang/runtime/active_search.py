@@ -42,6 +42,7 @@ class ActiveSearch:
         self.tree = tree
         self.rules = rules
         self.sampling: Any = None  # RowFactory's template
+        self.sampling_info: Any = None  # of one row, see row_sampling
         self.prompt = array("q", message.prompt_ids)
         self.counts = counts
         self.scoring = scoring
@@ -140,6 +141,10 @@ class ActiveSearch:
             found.begun_ahead = len(step.path) - self._depth
             found.requested_s = self._seconds if step.requested else None
         return found
+
+    def parent(self, branch: Branch) -> Branch:
+        """What `branch` continues."""
+        return self._branches[branch.path[:-1]]
 
     def idle(self, step: Step) -> bool:
         """Whether no row decodes `step`."""

@@ -3,19 +3,22 @@
 import copy
 import itertools
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from sglang.srt.managers.overlap_utils import RelayPayload
 from sglang.srt.managers.schedule_batch import FINISH_LENGTH, Req, ReqKvInfo, ScheduleBatch
-from sglang.srt.mem_cache.base_prefix_cache import MatchPrefixParams
+from sglang.srt.mem_cache.allocation import write_cache_indices
 from sglang.srt.mem_cache.common import release_kv_cache
-from sglang.srt.mem_cache.radix_cache import RadixKey
-from sglang.srt.sampling.sampling_batch_info import SamplingBatchInfo
+from sglang.srt.mem_cache.radix_cache import RadixCache
 from sglang.srt.sampling.sampling_params import SamplingParams
 
 from ..errors import BadRequest
+from .branch import Branch
+from .kv_paths import KvEnd, KvPaths
 from .row import Row
+from .row_sampling import sampling_info
 
 _PREFIX = "fasttts/"
 
@@ -35,7 +38,9 @@ class RowFactory:
         self._tree = scheduler.tree_cache
         self._turns = itertools.count()
         self.priority: int | None = None  # of rows' requests, see PrefixOrder
-        self._can_fork = scheduler.page_size == 1 and not scheduler.tree_cache.disable
+        tree = self._tree
+        plain = type(tree) is RadixCache and scheduler.page_size == 1 and not tree.disable
+        self._paths = KvPaths(tree) if plain else None  # None: rows are prefilled
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
@@ -88,6 +93,10 @@ class RowFactory:
         """KV slots that running requests hold."""
         return int(self._scheduler.max_total_num_tokens) - self.free_tokens
 
+    def freeing_together(self) -> AbstractContextManager[None]:
+        """See `KvPaths`."""
+        return nullcontext() if self._paths is None else self._paths.freeing_together()
+
     # -- starting ----------------------------------------------------------------------
 
     def enqueue(self, row: Row) -> None:
@@ -111,43 +120,55 @@ class RowFactory:
         Returns:
             A batch to merge into the running one, and the rows that were not made.
         """
-        if not self._can_fork:
+        if self._paths is None:
             return None, list(rows)
-        reqs, failed = [], []
-        cached: dict[int, Any] = {}  # siblings share one look-up
+        reqs, last, failed = [], [], []
+        cached: dict[int, tuple[KvEnd, torch.Tensor] | None] = {}  # siblings share one look-up
         for index, row in enumerate(rows):
             branch = row.branch
-            parent = id(branch.step.parent)
-            match = None if branch.partial else cached.get(parent)
-            if match is None:
-                ids = row.search.prompt + branch.ids
-                if branch.partial:
-                    ids += branch.partial
-                # with the last token, though its KV is not used: without, a node would be split
-                found = self._tree.match_prefix(MatchPrefixParams(key=RadixKey(ids, None)))
-                match = (ids[-1], len(ids) - 1, found)
-                if not branch.partial:
-                    cached[parent] = match
-            last, shared, found = match
-            if len(found.device_indices) < shared:
+            source = branch if branch.partial else row.search.parent(branch)
+            if id(source) not in cached:
+                cached[id(source)] = self._cached(source, row)
+            found = cached[id(source)]
+            if found is None:
                 failed.append(row)
                 continue
-            self._tree.inc_lock_ref(found.last_device_node)
+            end, slots = found
             if reserved is not None:
                 reserved += row.tokens_left
-                if reserved > self.free_tokens:
-                    self._tree.dec_lock_ref(found.last_device_node)
+                if not self._fits(end, reserved):
                     failed += rows[index:]
                     break
             req = self._request(row)
-            req.prefix_indices = found.device_indices[:shared]
-            req.last_node = found.last_device_node
-            req.cache_protected_len = req.kv_committed_len = shared
-            req.kv = ReqKvInfo(kv_allocated_len=shared, swa_evicted_seqlen=0)
-            reqs.append((req, last))
-        if not reqs:
-            return None, failed
-        return self._decode_ready([req for req, _ in reqs], [last for _, last in reqs]), failed
+            self._paths.hold(req, end, slots)
+            req.kv_committed_len = len(slots)
+            req.kv = ReqKvInfo(kv_allocated_len=len(slots), swa_evicted_seqlen=0)
+            reqs.append(req)
+            last.append((branch.partial or branch.ids or row.search.prompt)[-1])
+        return (self._decode_ready(reqs, last) if reqs else None), failed
+
+    def _fits(self, end: KvEnd, num_tokens: int) -> bool:
+        """Whether there is room for so many tokens while the path down to `end` is held."""
+        self._tree.inc_lock_ref(end.node)
+        fits = num_tokens <= self.free_tokens
+        self._tree.dec_lock_ref(end.node)
+        return fits
+
+    def _cached(self, source: Branch, row: Row) -> tuple[KvEnd, torch.Tensor] | None:
+        """Where the KV of `source` ends and its slots but for the last token's, or None."""
+        assert self._paths is not None
+        branch = row.branch
+        size = len(row.search.prompt) + len(branch.ids) + len(branch.partial or ())
+        slots = self._paths.slots(source.kv)
+        if slots is None or len(slots) < size - 1:
+            ids = row.search.prompt + branch.ids
+            if branch.partial:
+                ids += branch.partial
+            source.kv = self._paths.find(ids)
+            slots = self._paths.slots(source.kv)
+        if source.kv is None or slots is None or len(slots) < size - 1:
+            return None
+        return source.kv, slots[: size - 1]
 
     def _decode_ready(self, reqs: list[Req], last_tokens: list[int]) -> ScheduleBatch:
         """A batch as if `reqs` had been prefilled.
@@ -156,8 +177,6 @@ class RowFactory:
         """
         scheduler = self._scheduler
         self._pool.alloc(reqs)
-        for req in reqs:
-            self._pool.write((req.req_pool_idx, slice(0, req.kv_committed_len)), req.prefix_indices)
         batch = ScheduleBatch.init_new(
             reqs,
             self._pool,
@@ -175,12 +194,23 @@ class RowFactory:
         batch.req_pool_indices = rows.to(device, non_blocking=True)
         batch.seq_lens_cpu, batch.seq_lens = lens, lens.to(device, non_blocking=True)
         batch.orig_seq_lens = batch.seq_lens.to(torch.int32)
+        write_cache_indices(
+            out_cache_loc=batch.seq_lens,  # not read: nothing stands behind the prefixes
+            req_pool_indices_tensor=batch.req_pool_indices,
+            req_pool_indices_cpu=rows,
+            prefix_lens_tensor=batch.seq_lens,
+            prefix_lens_cpu=lens,
+            seq_lens_tensor=batch.seq_lens,
+            seq_lens_cpu=lens,
+            extend_lens_tensor=batch.seq_lens,  # only read for places in out_cache_loc
+            extend_lens_cpu=torch.zeros_like(lens),
+            prefix_tensors=[req.prefix_indices for req in reqs],
+            req_to_token_pool=self._pool,
+        )
         batch.seq_lens_sum = int(lens.sum())
         batch.input_ids, batch.multimodal_inputs = None, [None] * len(reqs)
         self._stash(batch.req_pool_indices, last)
-        batch.sampling_info = SamplingBatchInfo.from_schedule_batch(
-            batch, scheduler.model_config.vocab_size
-        )
+        batch.sampling_info = sampling_info(batch, scheduler.model_config.vocab_size)
         return batch
 
     def _stash(self, rows: torch.Tensor, last: torch.Tensor) -> None:
@@ -242,40 +272,59 @@ class RowFactory:
 
     # -- ending ------------------------------------------------------------------------
 
-    def publish(self, row: Row) -> None:
-        """Put the KV of everything that `row` has decoded into the radix cache; it goes on."""
-        req = row.req
-        req._refresh_fill_ids()
-        known = len(req.origin_input_ids) + len(req.output_ids)
-        req.set_extend_range(len(req.prefix_indices), min(req.kv_committed_len, known))
-        self._tree.cache_unfinished_req(req)
+    def publish(self, rows: Sequence[Row]) -> None:
+        """Put the KV of everything that `rows` have decoded into the radix cache; they go on."""
+        lengths = [min(row.req.kv_committed_len, self._known(row)) for row in rows]
+        if self._paths is not None:
+            ends = self._paths.extend([row.req for row in rows], lengths)
+            for row, end in zip(rows, ends, strict=True):
+                row.branch.kv = end
+            return
+        for row, length in zip(rows, lengths, strict=True):
+            row.req._refresh_fill_ids()
+            row.req.set_extend_range(len(row.req.prefix_indices), length)
+            self._tree.cache_unfinished_req(row.req)
 
-    def end(self, row: Row, *, keep: bool = True) -> None:
-        """Take `row` out of the batch or the queue, only between two batches.
+    @staticmethod
+    def _known(row: Row) -> int:
+        """Tokens of a row; it may hold KV slots of more that it will not have."""
+        return len(row.req.origin_input_ids) + len(row.req.output_ids)
+
+    def end(self, rows: Sequence[Row], *, keep: bool = True) -> None:
+        """Take rows out of the batch or the queue, only between two batches.
 
         Args:
-            keep: Its KV stays in the radix cache; else what only this row has is freed.
+            keep: Their KV stays in the radix cache; else what only these rows have is freed.
         """
-        req = row.req
-        row.search.rows.discard(row)
-        if req.finished():
-            return
-        if req.req_pool_idx is None:
-            self._scheduler.waiting_queue.remove(req)
-        else:
-            self._release(row, keep=keep)
-        self.finish(req)
+        live = [row for row in rows if not row.req.finished()]
+        for row in rows:
+            row.search.rows.discard(row)
+        for row in live:
+            if row.waits:
+                self._scheduler.waiting_queue.remove(row.req)
+        self._release([row for row in live if not row.waits], keep=keep)
+        for row in live:
+            self.finish(row.req)
 
     def go_on(self, row: Row) -> None:
         """Let `row` have what was decoded behind its boundary; that may end it."""
         if row.take_surplus():
-            self._release(row, keep=True)
+            self._release([row], keep=True)
 
-    def _release(self, row: Row, *, keep: bool) -> None:
-        req = row.req
-        if keep and getattr(self._tree, "disable_finished_insert", False):  # deterministic mode
-            self.publish(row)
-        release_kv_cache(req, self._tree, is_insert=keep)
+    def _release(self, rows: Sequence[Row], *, keep: bool) -> None:
+        if self._paths is None:
+            if keep and getattr(self._tree, "disable_finished_insert", False):  # deterministic mode
+                self.publish(rows)
+            for row in rows:
+                release_kv_cache(row.req, self._tree, is_insert=keep)
+            return
+        known = [self._known(row) for row in rows]
+        for row, length in zip(rows, known, strict=True):
+            row.search.counts.overrun += max(0, row.req.kv_committed_len - length)
+        ends = self._paths.release([row.req for row in rows], known if keep else None)
+        if keep:
+            for row, end in zip(rows, ends, strict=True):
+                row.branch.kv = end
 
     @staticmethod
     def finish(req: Req) -> None:

@@ -123,7 +123,7 @@ class SearchRunner:
 
     def publish(self, row: Row) -> None:
         """Put what `row` has decoded into the cache, just before SGLang retracts it."""
-        self._rows.publish(row)
+        self._rows.publish([row])
 
     def take_finished(self, reqs: Iterable[Req]) -> None:
         """SGLang ended some of these rows on its own?"""

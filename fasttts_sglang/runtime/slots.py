@@ -1,6 +1,6 @@
 """Gives decode slots to rows: what was asked for first, then what probably will be."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..scheduling.order import depth_first
@@ -34,12 +34,11 @@ class Slots:
         """
         crowded = self._crowded()
         changed = searches if crowded else [search for search in searches if search.changed]
-        while changed:
-            # Not inside the allocator's free group: `publish` rewrites the index rows that it
-            # frees from.
-            if new := self._choose(changed, running, crowded):
-                running = self._merge(running, new)
-            changed = self._take_surplus()
+        with self._rows.freeing_together():
+            while changed:
+                if new := self._choose(changed, running, crowded):
+                    running = self._merge(running, new)
+                changed = self._take_surplus()
         return running
 
     def _take_surplus(self) -> list[ActiveSearch]:
@@ -69,7 +68,7 @@ class Slots:
             row.search.undecided.remove(row)
         else:
             row.search.leave(row)
-        self._rows.end(row, keep=False)
+        self._rows.end([row], keep=False)
 
     def _crowded(self) -> bool:
         """Whether a request has waited since the last look: it could not be admitted."""
@@ -86,24 +85,22 @@ class Slots:
     def _start_requested(self, search: ActiveSearch) -> list[Row]:
         if not search.prefilled:
             return []
-        for row in list(search.undecided):
-            step = row.branch.step.children.get(0)
-            if step is not None and step.requested and not step.complete:
-                self._go_on(row)
+        first = ((row, row.branch.step.children.get(0)) for row in search.undecided)
+        self._go_on(row for row, s in first if s is not None and s.requested and not s.complete)
         return [search.row(branch) for branch in search.requested()]
 
-    def _go_on(self, row: Row) -> bool:
-        """Let a row at a boundary decode child 0, unless another row has begun that."""
-        search = row.search
-        branch = search.branch(row.branch.step.children[0])
-        if branch.row is not None or branch.partial:
-            return False
-        search.undecided.remove(row)
-        self._rows.publish(row)  # its other children are forked off what it has
-        row.enter(branch)
-        if row.surplus:
-            self._entered.append(row)
-        return True
+    def _go_on(self, rows: Iterable[Row]) -> None:
+        """Let rows at a boundary decode child 0, unless another row has begun that."""
+        pairs = [(row, row.search.branch(row.branch.step.children[0])) for row in rows]
+        pairs = [(row, child) for row, child in pairs if child.row is None and not child.partial]
+        self._rows.publish(
+            [row for row, _ in pairs]
+        )  # other children are forked off what they have
+        for row, child in pairs:
+            row.search.undecided.remove(row)
+            row.enter(child)
+            if row.surplus:
+                self._entered.append(row)
 
     def _room(self, search: ActiveSearch, running: Any, new: Sequence[Row]) -> int:
         """Slots for speculation: a search may use as many rows as it has beams."""
@@ -119,47 +116,46 @@ class Slots:
         """End and start rows so that the likeliest nodes are decoded ahead; returns new rows."""
         if not search.prefilled:
             return []
-        moving = [row for row in search.rows if not row.branch.step.requested]
-        moving = [row for row in moving if not (row.at_boundary or row.only_prefill)]
+        moving = [
+            row
+            for row in search.rows
+            if not (row.branch.step.requested or row.at_boundary or row.only_prefill)
+        ]
         idle = room - len(moving)
         if not now and not search.tree.stale and 0 <= idle < search.params.n / _IDLE:
             self._continue_likely(search, idle)
             return []
         steps = search.tree.ahead()
-        wanted = {step.path for step in steps}
-        waiting = [step for step in steps if search.idle(step)]
+        wanted = {step.path for step in steps} if moving else set()
+        waiting = [step for step in steps if step.p >= FLOOR and search.idle(step)]
         worth = [row.branch.step.p if row.branch.path in wanted else 0.0 for row in moving]
         end, start = choose(worth, [step.p for step in waiting], room)
-        for index in end:
-            self._pause(moving[index])
+        self._pause([moving[index] for index in end])
         chosen = [waiting[index] for index in start]
         paths = {step.path for step in chosen}
-        for row in list(search.undecided):
-            if (*row.branch.path, 0) in paths:
-                self._go_on(row)
+        self._go_on(row for row in search.undecided if (*row.branch.path, 0) in paths)
         return [search.row(search.branch(step)) for step in chosen if search.idle(step)]
 
     def _continue_likely(self, search: ActiveSearch, room: int) -> None:
         """Without looking around: rows at a boundary go on where child 0 is likely enough."""
-        for row in list(search.undecided):
-            step = row.branch.step.children.get(0)
-            if room > 0 and step is not None and step.p >= FLOOR and not step.complete:
-                room -= self._go_on(row)
+        first = ((row, row.branch.step.children.get(0)) for row in search.undecided)
+        likely = [row for row, s in first if s is not None and s.p >= FLOOR and not s.complete]
+        self._go_on(likely[: max(0, room)])
 
     def _settle(self, search: ActiveSearch) -> None:
         """Rows at a boundary with nothing to go on with end."""
         for row in search.undecided:
             row.branch.row = None
-            self._rows.end(row)
+        self._rows.end(search.undecided)
         search.undecided.clear()
 
-    def _pause(self, row: Row) -> None:
-        """End `row` before its step is complete; another row can go on from its tokens."""
-        row.search.leave(row)
-        branch = row.branch
-        branch.partial = row.own_ids() or None
-        branch.row = None
-        self._rows.end(row)
+    def _pause(self, rows: Sequence[Row]) -> None:
+        """End rows before their step is complete; others can go on from their tokens."""
+        for row in rows:
+            row.search.leave(row)
+            row.branch.partial = row.own_ids() or None
+            row.branch.row = None
+        self._rows.end(rows)
 
     def _merge(self, running: Any, new: Sequence[Row]) -> Any:
         """Fork `new` into `running`; what cannot be forked queues, if it was asked for."""

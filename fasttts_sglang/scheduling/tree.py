@@ -7,6 +7,8 @@ ranks what may be decoded ahead by p(needed): how probable it is that the algori
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 
@@ -20,7 +22,7 @@ MAX_AHEAD = 6  # rounds that are looked ahead
 UNLIKELY = 0.02  # children of a node with less are not considered
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Step:
     """A node of the tree as far as it is known."""
 
@@ -260,7 +262,12 @@ class SearchTree:
         self._chance = {}
         line = self._model.line()
         # per level: the node, its weight and the prediction of its value
-        level = [(step, 1.0, *self._predict(step.parent, line)) for step in self._members]
+        level = [
+            (step, 1.0, *prediction)
+            for parent, siblings in groupby(self._members, key=attrgetter("parent"))
+            for prediction in (self._predict(parent, line),)
+            for step in siblings
+        ]
         for depth in range(levels):
             racing = [entry for entry in level if entry[0].extendable]
             if not racing or self._places == 0:

@@ -1,0 +1,36 @@
+"""SGLang's sampling parameters of a batch of rows: those of one row, as often as there are rows."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from sglang.srt.sampling.penaltylib import BatchedPenalizerOrchestrator
+from sglang.srt.sampling.sampling_batch_info import SamplingBatchInfo
+
+_PER_ROW = ("temperatures", "top_ps", "top_ks", "min_ps")
+
+
+def sampling_info(batch: Any, vocab_size: int) -> SamplingBatchInfo:
+    """What `SamplingBatchInfo.from_schedule_batch` makes of a batch of rows.
+
+    Rows of one search differ in their seeds alone, so its first batch is asked for the rest.
+    """
+    rows = [req.fasttts for req in batch.reqs]
+    search = rows[0].search
+    if any(row.search is not search for row in rows):
+        return SamplingBatchInfo.from_schedule_batch(batch, vocab_size)
+    if search.sampling_info is None:
+        first = SamplingBatchInfo.from_schedule_batch(batch, vocab_size)
+        search.sampling_info = replace(first, **{k: getattr(first, k)[:1] for k in _PER_ROW})
+        return first
+    one, n = search.sampling_info, len(rows)
+    seeds = torch.tensor([req.sampling_params.sampling_seed for req in batch.reqs])
+    return replace(
+        one,
+        **{k: getattr(one, k).repeat(n, *[1] * (getattr(one, k).ndim - 1)) for k in _PER_ROW},
+        sampling_seed=seeds.to(batch.device, non_blocking=True),
+        return_sampling_masks=[False] * n,
+        penalizer_orchestrator=BatchedPenalizerOrchestrator(
+            vocab_size, batch, set(one.penalizer_orchestrator.penalizers)
+        ),
+    )
