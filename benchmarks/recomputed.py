@@ -8,7 +8,6 @@ again stands the least that any order could: it may know at once which nodes wil
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,8 @@ from fasttts_sglang.search.params import SearchParams
 from fasttts_sglang.search.replay import Replay, ReplaySpec
 
 LINE = "RECOMPUTED "
+HEAD = " order {:3}: generator  verifier  steps |"
+ROW = "            {generator:9d} {verifier:9d} {steps:6.0f} |"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ def yardstick(spec: ReplaySpec, params: SearchParams, prompt_tokens: int, kv: in
         held = sum(sizes[path] for path in needed)
         least += max(0, held - kv)
         children = []
-        for parent, path in [(e.node, (*e.node.path, i)) for e in expansions for i in range(e.num_children)]:
+        asked = [(e.node, (*e.node.path, i)) for e in expansions for i in range(e.num_children)]
+        for parent, path in asked:
             left = params.max_tokens - parent.num_tokens
             sizes[path] = min(left, replay.step_tokens(path))
             finish = Finish.LENGTH if sizes[path] == left else replay.finish(path)
@@ -73,43 +75,66 @@ def measure(options: argparse.Namespace) -> None:
     from fasttts_sglang import FastTTSConfig, FastTTSEngine
 
     config = FastTTSConfig(
-        replay=options.spec, prefix_order=options.order == "on", verifier_tokens=options.verifier_kv or options.kv
+        replay=options.spec, prefix_order=options.order == "on", verifier_tokens=options.kv
     )
-    import os
-    micro = os.environ.get("MICRO")
-    models = [micro + "/generator", micro + "/verifier"] if micro else []
-    more = {"load_format": "dummy"} if micro else {}
+    models = [f"{options.models}/{role}" for role in ("generator", "verifier")]
     with FastTTSEngine(
-        *models, **more, config=config, max_total_tokens=options.kv, max_running_requests=options.rows, log_level=options.log_level
+        *(models if options.models else ()),
+        config=config,
+        max_total_tokens=options.kv,
+        max_running_requests=options.rows,
+        load_format="dummy" if options.models else "auto",
+        log_level="error",
     ) as engine:
         for params in searches(options):
             engine.flush_cache()
-            result = engine.wait(engine.async_search(prompt(params.seed + 13 * params.n, options.prompt), params))
+            result = engine.wait(
+                engine.async_search(prompt(params.seed + 13 * params.n, options.prompt), params)
+            )
             usage = result.usage
-            row = {"n": params.n, "seed": params.seed, "speculation": params.speculation, "generator": usage.recomputed_tokens, "verifier": usage.verifier_recomputed_tokens, "steps": result.timing["decode_steps"], "seconds": round(result.timing["total_s"], 2), "scheduling_s": round(result.timing["scheduling_s"], 2)}
+            row = {
+                "key": key(params),
+                "generator": usage.recomputed_tokens,
+                "verifier": usage.verifier_recomputed_tokens,
+                "steps": result.timing["decode_steps"],
+            }
             print(LINE + json.dumps(row), flush=True)
+
+
+def key(params: SearchParams) -> str:
+    return f"{params.n:5d} {params.seed:4d}  {params.speculation:5}"
 
 
 def searches(options: argparse.Namespace) -> list[SearchParams]:
     return [
-        SearchParams(n=n, seed=seed, speculation=mode, temperature=1.0, stop=(), max_tokens=options.max_tokens)
-        for mode in options.speculation for n in options.n for seed in options.seeds
+        SearchParams(
+            n=n,
+            seed=seed,
+            speculation=mode,
+            temperature=1.0,
+            stop=(),
+            max_tokens=options.max_tokens,
+        )
+        for mode in options.speculation
+        for n in options.n
+        for seed in options.seeds
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--kv", type=int, default=2000)
-    parser.add_argument("--verifier-kv", type=int)
     parser.add_argument("--n", type=int, nargs="+", default=[16, 64, 128, 256])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--speculation", nargs="+", default=["off"])
-    parser.add_argument("--spec", default='{"mean_tokens": 20, "sigma": 0.5, "min_steps": 8, "max_steps": 12}')
+    parser.add_argument(
+        "--spec", default='{"mean_tokens": 20, "sigma": 0.5, "min_steps": 8, "max_steps": 12}'
+    )
     parser.add_argument("--prompt", type=int, default=100)
     parser.add_argument("--max-tokens", type=int, default=400)
     parser.add_argument("--rows", type=int, default=128)
     parser.add_argument("--order", nargs="+", default=["off", "on"])
-    parser.add_argument("--log-level", default="error")
+    parser.add_argument("--models", help="folder with generator/ and verifier/, without weights")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -117,23 +142,25 @@ def main() -> None:
         measure(options)
         return
     spec = ReplaySpec.from_json(options.spec)
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for order in options.order:
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.recomputed", *sys.argv[1:], "--measure", "--order", order]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        for line in process.stdout:
-            if line.startswith(LINE):
-                row = json.loads(line.removeprefix(LINE))
-                found[order, row["n"], row["seed"], row["speculation"]] = row
-    print("  n seed spec |  live  least g/v |" + "".join(f" {o:>4}: gener  verifier steps sec |" for o in options.order))
+    found = {order: run(order) for order in options.order}
+    print("    n seed  spec  |   live  least |" + "".join(HEAD.format(o) for o in options.order))
     for params in searches(options):
-        yard = yardstick(spec, params, options.prompt, options.kv)
-        vyard = yardstick(spec, params, options.prompt, options.verifier_kv or options.kv)
-        cells = []
+        yards = yardstick(spec, params, options.prompt, options.kv)
+        line = f"{key(params)} | {yards.live:6d} {yards.least:6d} |"
         for order in options.order:
-            r = found.get((order, params.n, params.seed, params.speculation))
-            cells.append(f"  {r['generator']:7d} {r['verifier']:8d} {r['steps']:6.0f} {r['seconds']:5.1f} {r['scheduling_s']:4.1f} |" if r else " - |")
-        print(f"{params.n:4d} {params.seed} {params.speculation:5} | {yard.live:6d} {yard.least:5d} {vyard.least:5d} |" + "".join(cells), flush=True)
+            row = found[order].get(key(params))
+            line += " not run |" if row is None else ROW.format(**row)
+        print(line, flush=True)
+
+
+def run(order: str) -> dict[str, dict[str, Any]]:
+    """All searches with one setting of the order, in a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.recomputed", *sys.argv[1:]]
+    command += ["--order", order, "--measure"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(LINE)]
+    rows = [json.loads(line.removeprefix(LINE)) for line in lines]
+    return {row["key"]: row for row in rows}
 
 
 if __name__ == "__main__":

@@ -48,8 +48,11 @@ class Admission:
         self.following = set()
         if running.batch_is_full:
             return self.following
-        rows = [getattr(req, "fasttts", None) for req in self._scheduler.waiting_queue]
-        rows = [row for row in rows if row is not None and not row.only_prefill]
+        rows: list[Row] = [
+            req.fasttts
+            for req in self._scheduler.waiting_queue
+            if getattr(req, "fasttts", None) is not None and not req.fasttts.only_prefill
+        ]
         if not rows:
             return self.following
         self._tell_needs(rows, running)
@@ -89,9 +92,9 @@ class Admission:
         for row in rows:
             row.req.sampling_params.max_new_tokens = len(row.req.output_ids) + row.tokens_left
         for req in running.reqs:
-            if (row := getattr(req, "fasttts", None)) is not None:
-                most = len(req.output_ids) + math.ceil(row.tokens_left / ratio)
-                req.sampling_params.max_new_tokens = most
+            if getattr(req, "fasttts", None) is not None:
+                left = math.ceil(req.fasttts.tokens_left / ratio)
+                req.sampling_params.max_new_tokens = len(req.output_ids) + left
 
     def _needs(self, rows: Sequence[Row]) -> Iterator[tuple[Row, int, bool]]:
         """Rows in their order, the KV slots that each needs, and whether it should follow."""
@@ -111,11 +114,8 @@ class Admission:
             missing, shared = self._missing(row, near, found)
             cached = found.get((row.search.rid, row.branch.path[:-1]))
             need = missing - shared + row.num_own + row.tokens_left
-            for node in () if cached is None else cached:
-                if node.lock_ref or node.id in held:
-                    break
-                held.add(node.id)
-                need += len(node.key)
+            if cached is not None:
+                need += _hold(cached, held)
             yield row, need, shared > _FEW
 
     def _missing(
@@ -139,6 +139,17 @@ class Admission:
             begin = found.get((search.rid, path[:-1])) if path else None
             found[search.rid, path] = look_up(self._tree, ids, begin)
         return len(ids) - found[search.rid, path].total
+
+
+def _hold(cached: Cached, held: set[int]) -> int:
+    """Add what will be held of a path to `held`; returns the tokens that could be evicted so far."""
+    num_tokens = 0
+    for node in cached:
+        if node.lock_ref or node.id in held:
+            break
+        held.add(node.id)
+        num_tokens += cached.num_rest if node is cached.rest else len(node.key)
+    return num_tokens
 
 
 def _neighbours(paths: Sequence[Path], path: Path) -> list[Path]:

@@ -16,7 +16,7 @@ def admit_in_order(
 
 
 def admit_what_fits(stock: Callable[..., Any], scheduler: Any, running_batch: Any) -> Any:
-    """AROUND Scheduler.get_new_batch_prefill: those rows that fit; one brings in what others share."""
+    """AROUND Scheduler.get_new_batch_prefill: rows that fit, of siblings one that leads."""
     queue = scheduler.waiting_queue
     order = _order_of(queue)
     withheld = None if order is None else order.admission.withheld(running_batch)

@@ -16,7 +16,6 @@ from .active_search import ActiveSearch
 from .admission import Admission, place
 from .branch import Branch
 from .retention import OURS, LivePath, Retention
-from .row import Row
 from .verifier import Verifier
 from .verifier_runner import VerifierRunner
 
@@ -148,4 +147,3 @@ class PrefixOrder:
 def _oldest_turn(search: ActiveSearch) -> int:
     """Searches take their turns by it, see `depth_first`."""
     return min((row.turn for row in search.rows if row.branch.step.requested), default=0)
-
