@@ -142,7 +142,7 @@ class Admission:
 
 
 def _hold(cached: Cached, held: set[int]) -> int:
-    """Add what will be held of a path to `held`; returns the tokens that could be evicted so far."""
+    """Add what a row will hold to `held`; returns the tokens of it that could be evicted so far."""
     num_tokens = 0
     for node in cached:
         if node.lock_ref or node.id in held:
