@@ -13,6 +13,7 @@ from .rows import RowFactory
 
 _RESERVE = 16  # KV slots per running row under which speculation ends
 _AMPLE = 64  # and above which it may begin
+_PLENTY = 256  # above which nobody asks how long steps will be
 _IDLE = 16  # slots are filled when 1 / _IDLE of them are idle: starting rows has a fixed cost
 
 
@@ -167,9 +168,9 @@ class Slots:
             self._scheduler.max_running_requests - running.batch_size(),
         )
         order = [*asked, *(row for row in new if not row.branch.step.requested)]
-        if self._order is None:
-            room = self._rows.free_tokens // _RESERVE - running.batch_size()
-            fit, beside = max(0, min(free, room)), None
+        tokens, beside = self._rows.free_tokens, None
+        if self._order is None or tokens >= _PLENTY * (running.batch_size() + len(new)):
+            fit = max(0, min(free, tokens // _RESERVE - running.batch_size()))
         else:
             fit, beside = max(0, free), self._order.admission.reserved(running)
         batch, failed = self._rows.fork(order[:fit], beside)
