@@ -37,6 +37,7 @@ class Admission:
         plain = isinstance(self._tree, RadixCache) and not self._tree.disable
         self.can_look = plain and scheduler.page_size == 1
         self.following: set[str] = set()  # requests that the last look let wait for another
+        self._closed_at: int | None = None  # length of the queue when `close` closed the batch
 
     def withheld(self, running: Any) -> set[str]:
         """The requests that should not be admitted beside `running` now.
@@ -46,6 +47,12 @@ class Admission:
         not cached would each compute it.
         """
         self.following = set()
+        closed_at, self._closed_at = self._closed_at, None
+        if running.batch_is_full and closed_at is not None:
+            if closed_at == len(self._scheduler.waiting_queue):
+                self._closed_at = closed_at
+            else:  # somebody has come who may fit
+                running.batch_is_full = False
         if running.batch_is_full:
             return self.following
         rows: list[Row] = [
@@ -72,6 +79,12 @@ class Admission:
             else:
                 withheld.remove(row.req.rid)
         return withheld
+
+    def close(self, running: Any) -> None:
+        """Rows were withheld: no look is needed until a row has ended or the queue changes."""
+        if not self.following and not running.is_empty():
+            running.batch_is_full = True
+            self._closed_at = len(self._scheduler.waiting_queue)
 
     def reserved(self, running: Any) -> int:
         """KV slots that `running` will probably still need."""

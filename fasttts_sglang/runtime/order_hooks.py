@@ -19,17 +19,18 @@ def admit_what_fits(stock: Callable[..., Any], scheduler: Any, running_batch: An
     """AROUND Scheduler.get_new_batch_prefill: rows that fit, of siblings one that leads."""
     queue = scheduler.waiting_queue
     order = _order_of(queue)
-    withheld = None if order is None else order.admission.withheld(running_batch)
-    if order is None or not withheld:
+    if order is None:
+        return stock(scheduler, running_batch)
+    withheld = order.admission.withheld(running_batch)
+    if not withheld:
         return stock(scheduler, running_batch)
     scheduler.waiting_queue = [req for req in queue if req.rid not in withheld]
     plan = stock(scheduler, running_batch)
-    if not order.admission.following and not plan.running_batch.is_empty():
-        plan.running_batch.batch_is_full = True  # no need to look again until a row has ended
     known = {req.rid for req in queue}
     left = withheld | {req.rid for req in scheduler.waiting_queue}
     new = [req for req in scheduler.waiting_queue if req.rid not in known]
     scheduler.waiting_queue = [req for req in queue if req.rid in left] + new
+    order.admission.close(plan.running_batch)
     return plan
 
 

@@ -217,6 +217,18 @@ def test_rows_are_admitted_in_order_as_far_as_their_steps_will_fit(
     assert len(admitted) == (max(fit, 1) if idle else fit)
     assert running.batch_is_full == (not idle and bool(left))
     assert all(req.sampling_params.max_new_tokens == STEP for req in plan.admitted)
+    if running.batch_is_full:
+        again = admit_what_fits(refuse, scheduler, running)
+        assert running.batch_is_full and again is None
+        scheduler.waiting_queue.append(SimpleNamespace(rid="ordinary"))
+        scheduler.room = -(10**6)
+        later = admit_what_fits(scheduler.prefill, scheduler, running)
+        assert [req.rid for req in later.admitted] == ["ordinary"]
+
+
+def refuse(_scheduler: Any, running: Any) -> None:
+    """What SGLang does if the batch is full."""
+    assert running.batch_is_full
 
 
 def test_what_rows_will_probably_need_is_reserved_for_them() -> None:
