@@ -76,8 +76,7 @@ got '2.0'
         4, "Decode steps of a batch of searches between two looks of the scheduler.", ge=1, le=64
     )
     prefix_order: bool = option(
-        False,
-        "Order admission, retraction and eviction by the search tree, where memory is very short.",
+        True, "Order admission, retraction and eviction by the search tree where memory is short."
     )
     algorithms: tuple[str, ...] = option(
         (), "Search algorithms of your own, each as name=module:function.", ge=0, le=64

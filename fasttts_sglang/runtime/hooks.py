@@ -216,8 +216,8 @@ SCHEDULER_HOOKS = (
         f"{SCHEDULER}.get_new_batch_prefill",
         ("self", "running_batch"),
         HookType.AROUND,
-        order_hooks.let_one_lead,
-        "siblings wait until one of them has brought in a prefix that was evicted",
+        order_hooks.admit_what_fits,
+        "rows wait for room for their step, siblings until one has brought in an evicted prefix",
     ),
     Hook(
         "sglang.srt.managers.schedule_policy.SchedulePolicy.calc_priority",

@@ -1,33 +1,25 @@
 """Prefix-aware order: which rows are admitted, retracted and evicted first when memory is tight."""
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from operator import attrgetter
+from functools import partial
 from typing import Any
 
 from sglang.srt.mem_cache.evict_policy import EvictionStrategy
 from sglang.srt.mem_cache.radix_cache import RadixCache
 
-from ..scheduling.order import Place, backwards, common, depth_first, reseat
+from ..scheduling.order import depth_first, reseat
 from ..scheduling.retention import worths
 from ..scheduling.tree import Step
 from ..search.core import Path
+from ..verifier.score_cache import ScoreCache
 from .active_search import ActiveSearch
-from .prefixes import Cached, look_up
+from .admission import Admission, place
+from .branch import Branch
 from .retention import OURS, LivePath, Retention
-from .row import Row
 from .verifier import Verifier
 from .verifier_runner import VerifierRunner
 
-_FEW = 16  # missing tokens that are rather computed twice than waited for
 _LOOKS = 16  # eviction looks again at what a search needs after n / _LOOKS more nodes
-
-
-def place(row: Row) -> Place:
-    """`row` as the order sees it."""
-    step, search = row.branch.step, row.search
-    turned = backwards(search.counts.rounds)
-    return Place(search.rid, row.turn, step.path, turned, step.requested, step.p)
 
 
 class PrefixOrder:
@@ -41,9 +33,7 @@ class PrefixOrder:
         self._scheduler = scheduler
         self._tree = scheduler.tree_cache
         self._searches = searches
-        plain = isinstance(self._tree, RadixCache) and not self._tree.disable
-        self._can_look = plain and scheduler.page_size == 1
-        self.following: set[str] = set()  # requests that the last look let wait for another
+        self.admission = Admission(scheduler)
         self.priority: int | None = None  # of rows' requests: marks in the cache what is theirs
 
     def keep_what_is_needed(self, verifier: Verifier | None) -> None:
@@ -55,26 +45,39 @@ class PrefixOrder:
         scheduler = self._scheduler
         # A request's priority marks what is ours, so nobody else may give it a meaning.
         taken = (
-            not self._can_look
+            not self.admission.can_look
             or scheduler.enable_priority_scheduling
             or scheduler.abort_on_priority_when_disabled
             or self._tree.eviction_policy == "priority"
         )
         if not taken:
             self.priority = OURS
-            self._install(self._tree, self._generator_paths)
+            self._install(self._tree, self._state, self._generator_paths)
         if type(verifier) is VerifierRunner:  # verdicts and functions read otherwise
             verifier.priority = OURS
-            self._install(verifier.tree, self._verifier_paths)
+            self._install(
+                verifier.tree,
+                lambda: (*self._state(), verifier.num_forwards),
+                partial(self._verifier_paths, verifier.cache),
+            )
 
-    def _install(self, tree: RadixCache, paths: Callable[[], Iterator[LivePath]]) -> None:
+    def _install(
+        self,
+        tree: RadixCache,
+        state: Callable[[], Any],
+        paths: Callable[[], Iterator[LivePath]],
+    ) -> None:
         stock: EvictionStrategy = tree.eviction_strategy
-        tree.eviction_strategy = Retention(tree, stock, self._state, paths)
+        tree.eviction_strategy = Retention(tree, stock, state, paths, self._score_early)
 
-    # -- admission and retraction ------------------------------------------------------
+    def _score_early(self) -> None:
+        for search in self._searches():
+            search.scoring.early = True
+
+    # -- orders ------------------------------------------------------------------------
 
     @staticmethod
-    def admission(queue: list[Any]) -> None:
+    def sort(queue: list[Any]) -> None:
         """Sort the rows in a queue of requests among themselves."""
         mine = [index for index, req in enumerate(queue) if getattr(req, "fasttts", None)]
         if len(mine) > 1:
@@ -90,53 +93,6 @@ class PrefixOrder:
         others = [index for index in order if not getattr(reqs[index], "fasttts", None)]
         return others + [mine[i] for i in depth_first([place(reqs[i].fasttts) for i in mine])]
 
-    def look(self, *, room: bool) -> set[str]:
-        """Find `following`: those that should wait until another has brought in their prefix.
-
-        In one prefill batch siblings whose prefix is not cached would each compute it.
-
-        Args:
-            room: Whether any request can be admitted.
-        """
-        self.following = set()
-        if not (room and self._can_look):
-            return self.following
-        waiting: dict[ActiveSearch, list[Row]] = {}
-        for req in self._scheduler.waiting_queue:
-            row = getattr(req, "fasttts", None)
-            if row is not None and not row.only_prefill:
-                waiting.setdefault(row.search, []).append(row)
-        for rows in waiting.values():
-            self.following |= {row.req.rid for row in self._following(rows)}
-        return self.following
-
-    def _following(self, rows: list[Row]) -> Iterator[Row]:
-        """Those of one search's waiting rows that share missing tokens with one before them."""
-        search = rows[0].search
-        coming = sorted(row.branch.path for row in search.rows if _is_prefilled_now(row))
-        found: dict[Path, Cached] = {}
-        before: Path | None = None
-        for index in depth_first([place(row) for row in rows]):
-            row = rows[index]
-            path = row.branch.path
-            at = bisect_left(coming, path)
-            near = [*coming[max(0, at - 1) : at + 1], *([] if before is None else [before])]
-            shared = max((common(path, other) for other in near), default=0)
-            before = path
-            if near and self._missing(search, path[: shared + 1], found) > _FEW:
-                yield row
-
-    def _missing(self, search: ActiveSearch, path: Path, found: dict[Path, Cached]) -> int:
-        """Tokens of the parent of `path` that are not cached."""
-        branch = search.branches.get(path)
-        if branch is None:  # its search has ended, it leaves the queue with the next step
-            return 0
-        parent = path[:-1]
-        if parent not in found:
-            ids = search.prompt + branch.ids[: branch.parent_len]
-            found[parent] = look_up(self._tree, ids, found.get(parent[:-1]))
-        return len(search.prompt) + branch.parent_len - found[parent].total
-
     # -- retention ---------------------------------------------------------------------
 
     def _state(self) -> tuple[Any, ...]:
@@ -151,7 +107,7 @@ class PrefixOrder:
         )
 
     def _generator_paths(self) -> Iterator[LivePath]:
-        for search, path, worth in self._live(attrgetter("complete")):
+        for search, path, worth in self._live(lambda branch: branch.step.complete):
             branch = search.branches[path]
             ids = search.prompt + branch.ids
             if branch.partial:
@@ -160,15 +116,29 @@ class PrefixOrder:
                 ids += branch.row.own_ids()
             yield LivePath(search.rid, path, ids, worth)
 
-    def _verifier_paths(self) -> Iterator[LivePath]:
-        for search, path, worth in self._live(lambda step: step.node is not None):
+    def _verifier_paths(self, scores: ScoreCache) -> Iterator[LivePath]:
+        def done(branch: Branch) -> bool:
+            if branch.step.node is not None:
+                return True
+            # it may be computed although the search has not got its score yet
+            keys = branch.reading.keys
+            return len(keys) == len(branch.ends) > 0 and keys[-1] in scores
+
+        for search, path, worth in self._live(done):
             yield LivePath(search.rid, path, search.branches[path].reading.ids, worth)
 
-    def _live(self, done: Callable[[Step], bool]) -> Iterator[tuple[ActiveSearch, Path, float]]:
+    def _live(self, done: Callable[[Branch], bool]) -> Iterator[tuple[ActiveSearch, Path, float]]:
         searches = sorted(self._searches(), key=_oldest_turn)
         for number, search in enumerate(searches):
-            steps = [branch.step for branch in search.branches.values()]
-            found = worths(search.tree, steps, done, number / len(searches), 1 / len(searches))
+            search.tree.look()
+            branches = search.branches
+            steps = [branch.step for branch in branches.values()]
+
+            def is_done(step: Step, branches: Any = branches) -> bool:
+                branch = branches.get(step.path)
+                return branch is not None and done(branch)
+
+            found = worths(search.tree, steps, is_done, number / len(searches), 1 / len(searches))
             for step, worth in zip(steps, found, strict=True):
                 if worth is not None:
                     yield search, step.path, worth
@@ -177,11 +147,3 @@ class PrefixOrder:
 def _oldest_turn(search: ActiveSearch) -> int:
     """Searches take their turns by it, see `depth_first`."""
     return min((row.turn for row in search.rows if row.branch.step.requested), default=0)
-
-
-def _is_prefilled_now(row: Row) -> bool:
-    """Whether the prefix of `row` is being computed and not in the cache yet."""
-    req = row.req
-    if req is None or req.req_pool_idx is None:
-        return False
-    return bool(req.cache_protected_len < len(row.search.prompt) + row.branch.parent_len - 1)

@@ -108,17 +108,23 @@ class RowFactory:
         scheduler.waiting_queue.append(req)
         req.time_stats.set_wait_queue_entry_time()
 
-    def fork(self, rows: Sequence[Row]) -> tuple[ScheduleBatch | None, list[Row]]:
+    def fork(
+        self, rows: Sequence[Row], reserved: int | None = None
+    ) -> tuple[ScheduleBatch | None, list[Row]]:
         """Make decode rows that need no prefill.
 
+        Args:
+            reserved: KV slots that running rows will still need; a row whose node would probably
+                not fit beside them is not made. None: all are.
+
         Returns:
-            A batch to merge into the running one, and the rows whose prefix is not cached.
+            A batch to merge into the running one, and the rows that were not made.
         """
         if self._paths is None:
             return None, list(rows)
         reqs, last, failed = [], [], []
         cached: dict[int, tuple[KvEnd, torch.Tensor] | None] = {}  # siblings share one look-up
-        for row in rows:
+        for index, row in enumerate(rows):
             branch = row.branch
             source = branch if branch.partial else row.search.parent(branch)
             if id(source) not in cached:
@@ -128,6 +134,11 @@ class RowFactory:
                 failed.append(row)
                 continue
             end, slots = found
+            if reserved is not None:
+                reserved += row.tokens_left
+                if not self._fits(end, reserved):
+                    failed += rows[index:]
+                    break
             req = self._request(row)
             self._paths.hold(req, end, slots)
             req.kv_committed_len = len(slots)
@@ -135,6 +146,13 @@ class RowFactory:
             reqs.append(req)
             last.append((branch.partial or branch.ids or row.search.prompt)[-1])
         return (self._decode_ready(reqs, last) if reqs else None), failed
+
+    def _fits(self, end: KvEnd, num_tokens: int) -> bool:
+        """Whether there is room for so many tokens while the path down to `end` is held."""
+        self._tree.inc_lock_ref(end.node)
+        fits = num_tokens <= self.free_tokens
+        self._tree.dec_lock_ref(end.node)
+        return fits
 
     def _cached(self, source: Branch, row: Row) -> tuple[KvEnd, torch.Tensor] | None:
         """Where the KV of `source` ends and its slots but for the last token's, or None."""
