@@ -76,7 +76,7 @@ def compare(
             first = min(left) + _WARM_UP
             short = params.replace(seed=first, max_steps=_WARM_UP_ROUNDS)
             for column in columns:
-                _search(column, stock, ours, _prompt(setting, first, column), short)
+                _search(column, stock, ours, _prompt(setting, first, n, column), short)
         for order, (seed, todo) in enumerate(left.items()):
             if time.monotonic() > deadline:
                 return
@@ -85,7 +85,7 @@ def compare(
             rows = []
             with turn():
                 for column in todo[:: 1 if order % 2 else -1]:
-                    prompt = _prompt(setting, seed, column)
+                    prompt = _prompt(setting, seed, n, column)
                     found, seconds = _search(column, stock, ours, prompt, params)
                     assert tuple(c.path for c in found.candidates) == needed.candidates, (
                         f"{column.name} returned other candidates at n={n}, seed {seed}"
@@ -101,10 +101,12 @@ def compare(
             yield from rows
 
 
-def _prompt(setting: Setting, seed: int, column: Column) -> list[int]:
-    """Of each column another: the same tokens would find their scores in our score cache."""
-    begin = seed * 31 + sum(column.name.encode())
-    return [5 + (begin + i * i) % 90 for i in range(setting.prompt_tokens)]
+def _prompt(setting: Setting, seed: int, n: int, column: Column) -> list[int]:
+    """Of each search another: the same tokens would find their scores in our score cache."""
+    name = sum(column.name.encode())
+    numbers = [seed, n, n // 90, name, name // 90]
+    numbers += [i * i for i in range(setting.prompt_tokens)]
+    return [5 + number % 90 for number in numbers][: setting.prompt_tokens]
 
 
 def _search(

@@ -180,6 +180,8 @@ class SearchRunner:
             return 1
         if not batch.spec_algorithm.is_none():
             return 1
+        if not any(search.tree.num_decoding for search in self._live.values()):
+            return 1  # all wait for scores, and with them for the next look
         if not all(getattr(req, "fasttts", None) is not None for req in batch.reqs):
             return 1
         longest = int(batch.seq_lens_cpu.max())

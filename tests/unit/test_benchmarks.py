@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import options, plan, points, predicted, slices
+from benchmarks import compare, options, plan, points, predicted, slices
 from benchmarks.baselines.stock import Prefilled, ReplayedSteps, StockPair
 from benchmarks.budget import GIB, RESERVE, kv_bytes_per_token, split, weight_bytes
 from benchmarks.hook_time import take_tokens_us
 from benchmarks.log import Log
 from benchmarks.machine import Machine
 from benchmarks.measures import Measures
-from benchmarks.setting import shaped
+from benchmarks.setting import QUICK, shaped
 from benchmarks.shapes import PAIRS, SHAPES
 from benchmarks.workload import work
 from fasttts_sglang import FastTTSConfig, SearchParams
@@ -392,3 +392,15 @@ def test_a_prediction_is_the_planners() -> None:
     (point,) = points.points([run], {"7b+1.5b": setting})
     assert point.predicted_s == pytest.approx(plan.round_s, rel=0.01)
     assert point.off == pytest.approx(plan.round_s / (9.0 / 4) - 1, rel=0.05)
+
+
+def test_no_two_searches_of_a_comparison_share_a_prompt() -> None:
+    """A width once found the scores of a smaller one's nodes in the score cache."""
+    columns = [compare.Column(name, {}) for name in ("stock", "fasttts", "fasttts paper")]
+    prompts = [
+        tuple(compare._prompt(QUICK, seed, n, column))
+        for seed in range(1, 21)
+        for n in (8, 16, 64, 98, 256, 512)
+        for column in columns
+    ]
+    assert len(set(prompts)) == len(prompts)
