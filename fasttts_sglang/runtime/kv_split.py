@@ -10,6 +10,7 @@ from sglang.srt.utils import broadcast_pyobj, get_available_gpu_memory
 from ..config import FastTTSConfig, flag_name
 from ..errors import ConfigError, InsufficientMemory
 from ..memory.machines import Machine
+from ..memory.offload import HostOffload, predict_offload
 from ..memory.planner import Plan, Planner
 from ..memory.shapes import ModelShape
 from ..memory.workload import Workload
@@ -31,10 +32,12 @@ class KVSplit:
     Args:
         verifier_tokens: KV capacity.
         plan: What is predicted; None if the tokens were given, or the models cannot be planned for.
+        offload: What is predicted of copies to the host, likewise.
     """
 
     verifier_tokens: int
     plan: Plan | None
+    offload: HostOffload | None = None
 
 
 def kv_split(scheduler: Any, verifier: Any, config: FastTTSConfig) -> KVSplit:
@@ -66,7 +69,7 @@ def kv_split(scheduler: Any, verifier: Any, config: FastTTSConfig) -> KVSplit:
             " --max-total-tokens, or take smaller models",
             missing=exc.missing,
         ) from exc
-    return KVSplit(plan.verifier.kv_tokens, plan)
+    return KVSplit(plan.verifier.kv_tokens, plan, predict_offload(plan, *shapes))
 
 
 def generator_bytes(scheduler: Any, verifier: Any) -> int:

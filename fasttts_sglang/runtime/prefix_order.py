@@ -1,26 +1,24 @@
 """Prefix-aware order: which rows are admitted, retracted and evicted first when memory is tight."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from sglang.srt.mem_cache.evict_policy import EvictionStrategy
 from sglang.srt.mem_cache.radix_cache import RadixCache
 
 from ..scheduling.order import Place, backwards, common, depth_first, reseat
-from ..scheduling.retention import worths
-from ..scheduling.tree import Step
+from ..scheduling.retention import LivePath
 from ..search.core import Path
 from .active_search import ActiveSearch
+from .live_paths import LivePaths
 from .prefixes import Cached, look_up
-from .retention import OURS, LivePath, Retention
+from .retention import OURS, Retention
 from .row import Row
 from .verifier import Verifier
 from .verifier_runner import VerifierRunner
 
 _FEW = 16  # missing tokens that are rather computed twice than waited for
-_LOOKS = 16  # eviction looks again at what a search needs after n / _LOOKS more nodes
 
 
 def place(row: Row) -> Place:
@@ -34,13 +32,13 @@ class PrefixOrder:
     """The order of one scheduler's rows.
 
     Args:
-        searches: Those that run.
+        live: What is worth keeping.
     """
 
-    def __init__(self, scheduler: Any, searches: Callable[[], Sequence[ActiveSearch]]) -> None:
+    def __init__(self, scheduler: Any, live: LivePaths) -> None:
         self._scheduler = scheduler
         self._tree = scheduler.tree_cache
-        self._searches = searches
+        self._live = live
         plain = isinstance(self._tree, RadixCache) and not self._tree.disable
         self._can_look = plain and scheduler.page_size == 1
         self.following: set[str] = set()  # requests that the last look let wait for another
@@ -62,14 +60,14 @@ class PrefixOrder:
         )
         if not taken:
             self.priority = OURS
-            self._install(self._tree, self._generator_paths)
+            self._install(self._tree, self._live.of_generator)
         if type(verifier) is VerifierRunner:  # verdicts and functions read otherwise
             verifier.priority = OURS
-            self._install(verifier.tree, self._verifier_paths)
+            self._install(verifier.tree, self._live.of_verifier)
 
-    def _install(self, tree: RadixCache, paths: Callable[[], Iterator[LivePath]]) -> None:
+    def _install(self, tree: RadixCache, paths: Callable[[], Iterable[LivePath]]) -> None:
         stock: EvictionStrategy = tree.eviction_strategy
-        tree.eviction_strategy = Retention(tree, stock, self._state, paths)
+        tree.eviction_strategy = Retention(tree, stock, self._live.state, paths)
 
     # -- admission and retraction ------------------------------------------------------
 
@@ -136,47 +134,6 @@ class PrefixOrder:
             ids = search.prompt + branch.ids[: branch.parent_len]
             found[parent] = look_up(self._tree, ids, found.get(parent[:-1]))
         return len(search.prompt) + branch.parent_len - found[parent].total
-
-    # -- retention ---------------------------------------------------------------------
-
-    def _state(self) -> tuple[Any, ...]:
-        """Changes with every round, and as nodes are completed within it."""
-        return tuple(
-            (
-                search.rid,
-                search.counts.rounds,
-                search.tree.num_complete * _LOOKS // search.params.n,
-            )
-            for search in self._searches()
-        )
-
-    def _generator_paths(self) -> Iterator[LivePath]:
-        for search, path, worth in self._live(attrgetter("complete")):
-            branch = search.branches[path]
-            ids = search.prompt + branch.ids
-            if branch.partial:
-                ids += branch.partial
-            elif branch.row is not None and branch.row.waits:
-                ids += branch.row.own_ids()
-            yield LivePath(search.rid, path, ids, worth)
-
-    def _verifier_paths(self) -> Iterator[LivePath]:
-        for search, path, worth in self._live(lambda step: step.node is not None):
-            yield LivePath(search.rid, path, search.branches[path].reading.ids, worth)
-
-    def _live(self, done: Callable[[Step], bool]) -> Iterator[tuple[ActiveSearch, Path, float]]:
-        searches = sorted(self._searches(), key=_oldest_turn)
-        for number, search in enumerate(searches):
-            steps = [branch.step for branch in search.branches.values()]
-            found = worths(search.tree, steps, done, number / len(searches), 1 / len(searches))
-            for step, worth in zip(steps, found, strict=True):
-                if worth is not None:
-                    yield search, step.path, worth
-
-
-def _oldest_turn(search: ActiveSearch) -> int:
-    """Searches take their turns by it, see `depth_first`."""
-    return min((row.turn for row in search.rows if row.branch.step.requested), default=0)
 
 
 def _is_prefilled_now(row: Row) -> bool:

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +16,10 @@ from sglang.srt.sampling.sampling_batch_info import SamplingBatchInfo
 from sglang.srt.sampling.sampling_params import SamplingParams
 
 from ..errors import BadRequest
+from .offload import Offload
 from .row import Row
 
+RESERVE = 16  # KV slots per running row under which speculation ends
 _PREFIX = "fasttts/"
 
 
@@ -35,6 +38,7 @@ class RowFactory:
         self._tree = scheduler.tree_cache
         self._turns = itertools.count()
         self.priority: int | None = None  # of rows' requests, see PrefixOrder
+        self.offload: Offload | None = None  # where evicted KV may have gone
         self._can_fork = scheduler.page_size == 1 and not scheduler.tree_cache.disable
 
     @property
@@ -119,6 +123,8 @@ class RowFactory:
                     ids += branch.partial
                 # with the last token, though its KV is not used: without, a node would be split
                 found = self._tree.match_prefix(MatchPrefixParams(key=RadixKey(ids, None)))
+                if len(found.device_indices) < len(ids) - 1 and self._restore(row, ids, len(rows)):
+                    found = self._tree.match_prefix(MatchPrefixParams(key=RadixKey(ids, None)))
                 match = (ids[-1], len(ids) - 1, found)
                 if not branch.partial:
                     cached[parent] = match
@@ -136,6 +142,15 @@ class RowFactory:
         if not reqs:
             return None, failed
         return self._decode_ready([req for req, _ in reqs], [last for _, last in reqs]), failed
+
+    def _restore(self, row: Row, ids: "array[int]", num_rows: int) -> int:
+        """Bring back what of `ids` is on the host, if all rows can go on beside it."""
+        if self.offload is None:
+            return 0
+        num_rows += self._scheduler.running_batch.batch_size()
+        restored = self.offload.restore(ids, len(ids) - 1, RESERVE * num_rows)
+        row.search.counts.restored_tokens += restored
+        return restored
 
     def _decode_ready(self, reqs: list[Req], last_tokens: list[int]) -> ScheduleBatch:
         """A batch as if `reqs` had been prefilled.

@@ -8,9 +8,9 @@ from ..scheduling.slots import FLOOR, choose
 from .active_search import ActiveSearch
 from .prefix_order import PrefixOrder, place
 from .row import Row
+from .rows import RESERVE as _RESERVE
 from .rows import RowFactory
 
-_RESERVE = 16  # KV slots per running row under which speculation ends
 _AMPLE = 64  # and above which it may begin
 _IDLE = 16  # slots are filled when 1 / _IDLE of them are idle: starting rows has a fixed cost
 

@@ -18,6 +18,7 @@ from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 from ..errors import BadRequest
 from ..verifier.score_cache import ScoreCache
 from .lane import Lane, Values
+from .offload import Offload
 from .reading import ScoreJob
 from .verifier_order import leaders
 from .verifier_worker import MAX_ROWS, VerifierWorker
@@ -55,6 +56,7 @@ class VerifierRunner:
         self._allocator = self._runner.token_to_kv_pool_allocator
         self._count = 0
         self.priority: int | None = None  # of searches' requests, see PrefixOrder
+        self.offload: Offload | None = None  # where evicted KV may have gone
         self._reserve = 0  # tokens that must stay free behind a path
         self.lane = Lane(worker)
         self._queue: deque[ScoreJob] = deque()
@@ -282,6 +284,7 @@ class VerifierRunner:
         num_tokens = 0
         while self._queue and len(jobs) < most:
             job = self._queue[0]
+            self._restore(job, num_tokens)
             req = self._request(job.token_ids, job.first_unknown - 1)
             req.priority = self.priority if job.of_search else None
             extend = len(job.token_ids) - len(req.prefix_indices)
@@ -309,6 +312,13 @@ class VerifierRunner:
             if self._alone:
                 self._alone -= 1
                 return
+
+    def _restore(self, job: ScoreJob, promised: int) -> None:
+        """Bring back what is on the host, if there is room for it and what else is computed."""
+        if self.offload is not None and job.of_search:
+            end = max(0, job.first_unknown - 1)
+            reserve = promised + len(job.token_ids) - end
+            job.restored += self.offload.restore(job.token_ids, end, reserve)
 
     def _match(self, req: Req, limit: int) -> None:
         """Reuse cached KV up to `limit`.

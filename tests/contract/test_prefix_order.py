@@ -10,6 +10,7 @@ from sglang.srt.mem_cache.base_prefix_cache import InsertParams
 from sglang.srt.mem_cache.radix_cache import RadixCache, RadixKey
 
 from fasttts_sglang.runtime.branch import Branch
+from fasttts_sglang.runtime.live_paths import LivePaths
 from fasttts_sglang.runtime.order_hooks import let_one_lead
 from fasttts_sglang.runtime.prefix_order import PrefixOrder
 from fasttts_sglang.runtime.prefixes import look_up
@@ -81,7 +82,7 @@ class Scheduler:
 
     def __init__(self, tree: RadixCache, paths: list[Path]) -> None:
         self.tree_cache, self.page_size = tree, 1
-        self.order = PrefixOrder(self, list)
+        self.order = PrefixOrder(self, LivePaths(list))
         runner = SimpleNamespace(order=self.order)
         counts = SimpleNamespace(rounds=1)
         self.search: Any = Search()
