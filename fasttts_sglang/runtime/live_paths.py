@@ -44,7 +44,7 @@ class LivePaths:
             ids = search.prompt + branch.ids
             if branch.partial:
                 ids += branch.partial
-            elif branch.row is not None and branch.row.waits:
+            elif branch.row is not None and branch.row.waits and not branch.step.complete:
                 ids += branch.row.own_ids()
             yield LivePath(search.rid, path, ids, worth)
 
