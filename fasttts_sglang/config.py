@@ -62,9 +62,8 @@ got '2.0'
     )
     host_offload: str = option(
         OFF,
-        "Copy KV that searches still need to host memory when it is evicted, and back: off, auto"
-        " (where that is predicted to be faster than computing it again), or at most how much,"
-        " such as 8GiB.",
+        "Copy KV that is evicted but still needed to host memory, and back: off, auto (where that"
+        " is predicted to be faster than computing it again), or the most to hold there, as 8GiB.",
     )
     verifier_batch_tokens: int = option(
         16_384, "Tokens per forward of the verifier.", ge=1, le=1 << 30

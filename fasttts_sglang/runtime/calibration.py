@@ -35,9 +35,8 @@ def this_machine(device: str, index: int, cache: Path | None = None) -> Machine:
     file = (cache or cache_folder()) / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}.json"
     try:
         kept = json.loads(file.read_text("utf-8"))
-        if "host_bandwidth" in kept:  # else an older version of ours measured it
+        if not (isinstance(kept, dict) and "host_bandwidth" not in kept):  # of an older version
             return Machine.from_dict(kept)
-        raise FileNotFoundError
     except (OSError, ValueError) as exc:  # a ConfigError is a ValueError
         if not isinstance(exc, FileNotFoundError):
             logger.warning("FastTTS: %s is measured again: %s", name, exc)
