@@ -137,6 +137,10 @@ class ActiveSearch:
             found.requested_s = self._seconds if step.requested else None
         return found
 
+    def parent(self, branch: Branch) -> Branch:
+        """What `branch` continues."""
+        return self._branches[branch.path[:-1]]
+
     def idle(self, step: Step) -> bool:
         """Whether no row decodes `step`."""
         found = self._branches.get(step.path)

@@ -9,6 +9,7 @@ from ..search.core import Finish, Path
 from .reading import Reading
 
 if TYPE_CHECKING:
+    from .kv_paths import KvEnd
     from .row import Row
 
 
@@ -29,6 +30,7 @@ class Branch:
     requested_s: float | None = None  # seconds into the search when it was asked for
     begun_ahead: int = 0  # rounds between the one that ran and the one it belongs to
     parent_len: int = 0  # response tokens of its parent
+    kv: "KvEnd | None" = None  # where the KV of what it has decoded ends, if that is cached
 
     @property
     def path(self) -> Path:

@@ -7,7 +7,7 @@ after every step. A row of a search has none of these, and nearly all of its tok
 from collections.abc import Callable
 from typing import Any
 
-import torch
+from .kv_paths import cut
 
 
 def take_tokens(stock: Callable[..., None], processor: Any, batch: Any, result: Any) -> None:
@@ -56,9 +56,6 @@ def trim(req: Any, tree_cache: Any, *_: Any, **__: Any) -> None:
     if row is None or req.req_pool_idx is None:
         return
     known, held = len(req.origin_input_ids) + len(req.output_ids), req.kv_committed_len
-    if held <= known:
-        return
-    slots = tree_cache.req_to_token_pool.req_to_token[req.req_pool_idx, known:held]
-    tree_cache.token_to_kv_pool_allocator.free(slots.to(torch.int64))
-    req.kv_committed_len = req.kv.kv_allocated_len = known
-    row.search.counts.overrun += held - known
+    if held > known:
+        cut(req, tree_cache, known)
+        row.search.counts.overrun += held - known

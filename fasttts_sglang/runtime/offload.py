@@ -117,6 +117,9 @@ class Offload:
         tree, allocator = self._tree, self._allocator
         found = tree.match_prefix(MatchPrefixParams(key=RadixKey(ids[:begin], None)))
         tree.inc_lock_ref(found.last_device_node)
+        grouped = not allocator.is_not_in_free_group
+        if grouped:  # what is let go of must be there to be taken
+            allocator.free_group_end()
         try:
             count = len(self._store.find(ids, begin, end))
             short = count - allocator.available_size()
@@ -138,6 +141,8 @@ class Offload:
             value = torch.cat((found.device_indices, slots))
             tree.insert(InsertParams(key=key, value=value, priority=self.priority or 0))
         finally:
+            if grouped:
+                allocator.free_group_begin()
             tree.dec_lock_ref(found.last_device_node)
         self.restored_tokens += len(rows)
         return len(rows)

@@ -3,9 +3,12 @@
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ..verifier.score_cache import ScoreCache
+
+if TYPE_CHECKING:
+    from .kv_paths import KvEnd
 
 
 @dataclass(slots=True)
@@ -21,6 +24,8 @@ class Reading:
 
     questions: list[Sequence[int]] = field(default_factory=list)  # per step: what stands in its
     # place when a verifier is asked to write a verdict on it
+    kv: "KvEnd | None" = None  # where the KV of these ids, or of the first of them, ends in the
+    # verifier's radix tree
 
     @classmethod
     def of(cls, prompt: Sequence[int], problem: str | None) -> Self:
@@ -36,6 +41,7 @@ class Reading:
             list(self.ends),
             list(self.keys),
             list(self.questions),
+            self.kv,
         )
 
     def cut(self, num_steps: int) -> None:

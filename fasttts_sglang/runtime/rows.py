@@ -4,18 +4,20 @@ import copy
 import itertools
 from array import array
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from sglang.srt.managers.overlap_utils import RelayPayload
 from sglang.srt.managers.schedule_batch import FINISH_LENGTH, Req, ReqKvInfo, ScheduleBatch
-from sglang.srt.mem_cache.base_prefix_cache import MatchPrefixParams
 from sglang.srt.mem_cache.common import release_kv_cache
-from sglang.srt.mem_cache.radix_cache import RadixKey
+from sglang.srt.mem_cache.radix_cache import RadixCache
 from sglang.srt.sampling.sampling_batch_info import SamplingBatchInfo
 from sglang.srt.sampling.sampling_params import SamplingParams
 
 from ..errors import BadRequest
+from .branch import Branch
+from .kv_paths import KvEnd, KvPaths
 from .offload import Offload
 from .row import Row
 
@@ -39,7 +41,9 @@ class RowFactory:
         self._turns = itertools.count()
         self.priority: int | None = None  # of rows' requests, see PrefixOrder
         self.offload: Offload | None = None  # where evicted KV may have gone
-        self._can_fork = scheduler.page_size == 1 and not scheduler.tree_cache.disable
+        tree = self._tree
+        plain = type(tree) is RadixCache and scheduler.page_size == 1 and not tree.disable
+        self._paths = KvPaths(tree) if plain else None  # None: rows are prefilled
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
@@ -92,6 +96,10 @@ class RowFactory:
         """KV slots that running requests hold."""
         return int(self._scheduler.max_total_num_tokens) - self.free_tokens
 
+    def freeing_together(self) -> AbstractContextManager[None]:
+        """See `KvPaths`."""
+        return nullcontext() if self._paths is None else self._paths.freeing_together()
+
     # -- starting ----------------------------------------------------------------------
 
     def enqueue(self, row: Row) -> None:
@@ -109,48 +117,51 @@ class RowFactory:
         Returns:
             A batch to merge into the running one, and the rows whose prefix is not cached.
         """
-        if not self._can_fork:
+        if self._paths is None:
             return None, list(rows)
-        reqs, failed = [], []
-        cached: dict[int, Any] = {}  # siblings share one look-up
+        reqs, last, failed = [], [], []
+        cached: dict[int, tuple[KvEnd, torch.Tensor] | None] = {}  # siblings share one look-up
         for row in rows:
             branch = row.branch
-            parent = id(branch.step.parent)
-            match = None if branch.partial else cached.get(parent)
-            if match is None:
-                ids = row.search.prompt + branch.ids
-                if branch.partial:
-                    ids += branch.partial
-                # with the last token, though its KV is not used: without, a node would be split
-                found = self._tree.match_prefix(MatchPrefixParams(key=RadixKey(ids, None)))
-                if len(found.device_indices) < len(ids) - 1 and self._restore(row, ids, len(rows)):
-                    found = self._tree.match_prefix(MatchPrefixParams(key=RadixKey(ids, None)))
-                match = (ids[-1], len(ids) - 1, found)
-                if not branch.partial:
-                    cached[parent] = match
-            last, shared, found = match
-            if len(found.device_indices) < shared:
+            source = branch if branch.partial else row.search.parent(branch)
+            if id(source) not in cached:
+                cached[id(source)] = self._cached(source, row, len(rows))
+            found = cached[id(source)]
+            if found is None:
                 failed.append(row)
                 continue
+            end, slots = found
             req = self._request(row)
-            req.prefix_indices = found.device_indices[:shared]
-            req.last_node = found.last_device_node
-            req.cache_protected_len = req.kv_committed_len = shared
-            req.kv = ReqKvInfo(kv_allocated_len=shared, swa_evicted_seqlen=0)
-            self._tree.inc_lock_ref(req.last_node)
-            reqs.append((req, last))
-        if not reqs:
-            return None, failed
-        return self._decode_ready([req for req, _ in reqs], [last for _, last in reqs]), failed
+            self._paths.hold(req, end, slots)
+            req.kv_committed_len = len(slots)
+            req.kv = ReqKvInfo(kv_allocated_len=len(slots), swa_evicted_seqlen=0)
+            reqs.append(req)
+            last.append((branch.partial or branch.ids or row.search.prompt)[-1])
+        return (self._decode_ready(reqs, last) if reqs else None), failed
 
-    def _restore(self, row: Row, ids: "array[int]", num_rows: int) -> int:
+    def _cached(self, source: Branch, row: Row, num_rows: int) -> tuple[KvEnd, torch.Tensor] | None:
+        """Where the KV of `source` ends and its slots but for the last token's, or None."""
+        assert self._paths is not None
+        branch = row.branch
+        size = len(row.search.prompt) + len(branch.ids) + len(branch.partial or ())
+        slots = self._paths.slots(source.kv)
+        if slots is None or len(slots) < size - 1:
+            ids = row.search.prompt + branch.ids
+            if branch.partial:
+                ids += branch.partial
+            self._restore(row, ids, num_rows)
+            source.kv = self._paths.find(ids)
+            slots = self._paths.slots(source.kv)
+        if source.kv is None or slots is None or len(slots) < size - 1:
+            return None
+        return source.kv, slots[: size - 1]
+
+    def _restore(self, row: Row, ids: "array[int]", num_rows: int) -> None:
         """Bring back what of `ids` is on the host, if all rows can go on beside it."""
-        if self.offload is None:
-            return 0
-        num_rows += self._scheduler.running_batch.batch_size()
-        restored = self.offload.restore(ids, len(ids) - 1, RESERVE * num_rows)
-        row.search.counts.restored_tokens += restored
-        return restored
+        if self.offload is not None:
+            num_rows += self._scheduler.running_batch.batch_size()
+            restored = self.offload.restore(ids, len(ids) - 1, RESERVE * num_rows)
+            row.search.counts.restored_tokens += restored
 
     def _decode_ready(self, reqs: list[Req], last_tokens: list[int]) -> ScheduleBatch:
         """A batch as if `reqs` had been prefilled.
@@ -159,8 +170,6 @@ class RowFactory:
         """
         scheduler = self._scheduler
         self._pool.alloc(reqs)
-        for req in reqs:
-            self._pool.write((req.req_pool_idx, slice(0, req.kv_committed_len)), req.prefix_indices)
         batch = ScheduleBatch.init_new(
             reqs,
             self._pool,
@@ -176,6 +185,14 @@ class RowFactory:
         last = torch.tensor(last_tokens, dtype=torch.int64).to(device, non_blocking=True)
         batch.req_pool_indices_cpu = rows
         batch.req_pool_indices = rows.to(device, non_blocking=True)
+        begin = 0
+        for _, family in itertools.groupby(reqs, lambda req: id(req.prefix_indices)):
+            siblings = list(family)
+            end, slots = begin + len(siblings), siblings[0].prefix_indices
+            self._pool.req_to_token[batch.req_pool_indices[begin:end], : len(slots)] = slots.to(
+                torch.int32
+            )
+            begin = end
         batch.seq_lens_cpu, batch.seq_lens = lens, lens.to(device, non_blocking=True)
         batch.orig_seq_lens = batch.seq_lens.to(torch.int32)
         batch.seq_lens_sum = int(lens.sum())
@@ -248,10 +265,18 @@ class RowFactory:
     def publish(self, row: Row) -> None:
         """Put the KV of everything that `row` has decoded into the radix cache; it goes on."""
         req = row.req
+        known = min(req.kv_committed_len, self._known(req))
+        if self._paths is not None:
+            row.branch.kv = self._paths.extend(req, known)
+            return
         req._refresh_fill_ids()
-        known = len(req.origin_input_ids) + len(req.output_ids)
-        req.set_extend_range(len(req.prefix_indices), min(req.kv_committed_len, known))
+        req.set_extend_range(len(req.prefix_indices), known)
         self._tree.cache_unfinished_req(req)
+
+    @staticmethod
+    def _known(req: Req) -> int:
+        """Tokens of a row; it may hold KV slots of more that it will not have."""
+        return len(req.origin_input_ids) + len(req.output_ids)
 
     def end(self, row: Row, *, keep: bool = True) -> None:
         """Take `row` out of the batch or the queue, only between two batches.
@@ -276,9 +301,14 @@ class RowFactory:
 
     def _release(self, row: Row, *, keep: bool) -> None:
         req = row.req
-        if keep and getattr(self._tree, "disable_finished_insert", False):  # deterministic mode
-            self.publish(row)
-        release_kv_cache(req, self._tree, is_insert=keep)
+        if self._paths is None:
+            if keep and getattr(self._tree, "disable_finished_insert", False):  # deterministic mode
+                self.publish(row)
+            release_kv_cache(req, self._tree, is_insert=keep)
+            return
+        known = self._known(req)
+        row.search.counts.overrun += max(0, req.kv_committed_len - known)
+        row.branch.kv = self._paths.release(req, known if keep else None)
 
     @staticmethod
     def finish(req: Req) -> None:

@@ -33,12 +33,11 @@ class Slots:
         """
         crowded = self._crowded()
         changed = searches if crowded else [search for search in searches if search.changed]
-        while changed:
-            # Not inside the allocator's free group: `publish` rewrites the index rows that it
-            # frees from.
-            if new := self._choose(changed, running, crowded):
-                running = self._merge(running, new)
-            changed = self._take_surplus()
+        with self._rows.freeing_together():
+            while changed:
+                if new := self._choose(changed, running, crowded):
+                    running = self._merge(running, new)
+                changed = self._take_surplus()
         return running
 
     def _take_surplus(self) -> list[ActiveSearch]:

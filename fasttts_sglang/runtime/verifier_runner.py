@@ -9,14 +9,12 @@ from typing import Any
 import torch
 from sglang.srt.managers.overlap_utils import resolve_forward_inputs
 from sglang.srt.managers.schedule_batch import Req, ScheduleBatch
-from sglang.srt.mem_cache.base_prefix_cache import MatchPrefixParams
-from sglang.srt.mem_cache.common import release_kv_cache
-from sglang.srt.mem_cache.radix_cache import RadixKey
 from sglang.srt.sampling.sampling_params import SamplingParams
 from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 
 from ..errors import BadRequest
 from ..verifier.score_cache import ScoreCache
+from .kv_paths import KvEnd, KvPaths
 from .lane import Lane, Values
 from .offload import Offload
 from .reading import ScoreJob
@@ -54,6 +52,7 @@ class VerifierRunner:
             self._max_rows = graphs.max_rows
         self._runner = worker.model_runner
         self._allocator = self._runner.token_to_kv_pool_allocator
+        self._paths = KvPaths(worker.tree)
         self._count = 0
         self.priority: int | None = None  # of searches' requests, see PrefixOrder
         self.offload: Offload | None = None  # where evicted KV may have gone
@@ -227,7 +226,9 @@ class VerifierRunner:
             except Exception as exc:  # of the device: what was launched has failed
                 self._give_up(flight.jobs, flight.reqs, exc)
                 return
-            self._release(flight.reqs, keep=True)
+            ends = self._release(flight.reqs, keep=True)
+        for job, end in zip(flight.jobs, ends, strict=True):
+            job.reading.kv = end
 
     def _give_up(self, jobs: Sequence[ScoreJob], reqs: Sequence[Req], exc: Exception) -> None:
         """A forward failed. Each of its jobs is tried alone: only those at fault shall fail."""
@@ -259,15 +260,24 @@ class VerifierRunner:
         """What the verifier's head makes of the batch."""
         return self.worker.values(batch)
 
-    def _request(self, token_ids: Any, limit: int) -> Req:
-        """A locked request that reuses cached KV up to `limit`."""
+    def _request(self, token_ids: Any, limit: int, known: KvEnd | None = None) -> Req:
+        """A locked request that reuses cached KV up to `limit`, at once if it is `known`.
+
+        KV behind the first unknown score may be cached too, but the values at its step ends are
+        not, so it is computed again.
+        """
         self._count += 1
         req = Req(
             f"fasttts-verifier-{self._count}", "", token_ids, SamplingParams(max_new_tokens=0)
         )
         req.init_next_round_input(None)
-        self._match(req, limit)
-        self.tree.inc_lock_ref(req.last_node)
+        slots = self._paths.slots(known)
+        if known is None or slots is None:
+            known = self._paths.find(token_ids, max(limit, 0))
+            slots = self._paths.slots(known)
+        if slots is None:
+            slots = torch.empty(0, dtype=torch.int64, device=self._runner.device)
+        self._paths.hold(req, known, slots)
         return req
 
     def _lead(self) -> int:
@@ -285,7 +295,10 @@ class VerifierRunner:
         while self._queue and len(jobs) < most:
             job = self._queue[0]
             self._restore(job, num_tokens)
-            req = self._request(job.token_ids, job.first_unknown - 1)
+            known = job.reading.kv
+            if known is not None and known.length != job.begin_unknown:
+                known = None  # more may be cached, or less must be computed
+            req = self._request(job.token_ids, job.first_unknown - 1, known)
             req.priority = self.priority if job.of_search else None
             extend = len(job.token_ids) - len(req.prefix_indices)
             room = self._allocator.available_size() + self.tree.evictable_size()
@@ -320,17 +333,6 @@ class VerifierRunner:
             reserve = promised + len(job.token_ids) - end
             job.restored += self.offload.restore(job.token_ids, end, reserve)
 
-    def _match(self, req: Req, limit: int) -> None:
-        """Reuse cached KV up to `limit`.
-
-        KV behind the first unknown score may be cached too, but the values at its step ends are
-        not, so it is computed again.
-        """
-        key = RadixKey(req.full_untruncated_fill_ids, limit=max(limit, 0))
-        match = self.tree.match_prefix(MatchPrefixParams(key=key))
-        req.prefix_indices, req.last_node = match.device_indices, match.last_device_node
-        req.cache_protected_len = len(req.prefix_indices)
-
     def _wanted(
         self, values: torch.Tensor, jobs: Sequence[ScoreJob], reqs: Sequence[Req]
     ) -> torch.Tensor:
@@ -353,9 +355,15 @@ class VerifierRunner:
             job.missing = 0
             self._forget(job)
 
-    def _release(self, reqs: Sequence[Req], *, keep: bool) -> None:
-        for req in reqs:
-            if req.req_pool_idx is not None:
-                release_kv_cache(req, self.tree, is_insert=keep)
-            else:  # the forward never got its memory
-                self.tree.dec_lock_ref(req.last_node)
+    def _release(self, reqs: Sequence[Req], *, keep: bool) -> list[KvEnd | None]:
+        """Let rows go; returns where their KV ends in the tree."""
+        ends: list[KvEnd | None] = []
+        with self._paths.freeing_together():
+            for req in reqs:
+                if req.req_pool_idx is None:  # the forward never got its memory
+                    self.tree.dec_lock_ref(req.last_node)
+                    ends.append(None)
+                    continue
+                known = len(req.origin_input_ids) + len(req.output_ids)
+                ends.append(self._paths.release(req, known if keep else None))
+        return ends

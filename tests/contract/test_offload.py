@@ -202,6 +202,18 @@ def test_what_is_live_needs_not_be_computed_again() -> None:
     assert model.offload.saved_tokens == 6  # they are there still
 
 
+def test_what_was_just_let_go_of_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are ended and forked within one free group, whose slots are free at its end only."""
+    model = Model(4, 100)
+    away(model)
+    model.allocator.free_group_begin()
+    for ids in PATHS:  # each takes the whole pool
+        assert model.offload.restore(array("q", ids), len(ids)) > 0
+        assert not model.allocator.is_not_in_free_group
+    model.allocator.free_group_end()
+    model.check()
+
+
 def test_rows_lie_in_several_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_memory, "SLAB_BYTES", 3 * 4 * LAYERS * 2 * 2)
     monkeypatch.setattr(host_memory, "_CHUNK", 2)

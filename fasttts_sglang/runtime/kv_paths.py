@@ -1,0 +1,151 @@
+"""KV of paths in SGLang's radix tree, entered at a node that is known instead of at the root.
+
+SGLang looks a request up by all its tokens. A search knows where its paths end: a step's KV goes
+below its parent's node, and children begin there. So the work per step grows with the step, not
+with the path, and takes few operators on the device.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from sglang.srt.mem_cache.base_prefix_cache import MatchPrefixParams
+from sglang.srt.mem_cache.common import release_kv_cache
+from sglang.srt.mem_cache.radix_cache import RadixKey
+
+
+class KvEnd(NamedTuple):
+    """Where the KV of a path ends in the radix tree. It may have been evicted since."""
+
+    node: Any  # SGLang's TreeNode; one that is split stays the end
+    length: int  # tokens from the root
+
+
+class KvPaths:
+    """The radix tree, KV index and allocator of one model; pages have one token."""
+
+    def __init__(self, tree: Any) -> None:
+        self._tree = tree
+        self._index = tree.req_to_token_pool
+        self._allocator = tree.token_to_kv_pool_allocator
+
+    @contextmanager
+    def freeing_together(self) -> Iterator[None]:
+        """Slots that are let go of meanwhile are free at its end, all by one operator."""
+        self._allocator.free_group_begin()
+        try:
+            yield
+        finally:
+            self._allocator.free_group_end()
+
+    def find(self, ids: Any, limit: int | None = None) -> KvEnd:
+        """Where the cached part of `ids` ends, of which the first `limit` are looked at."""
+        key = RadixKey(ids, None, limit=limit)
+        found = self._tree.match_prefix(MatchPrefixParams(key=key))
+        return KvEnd(found.last_device_node, len(found.device_indices))
+
+    def slots(self, end: KvEnd | None) -> torch.Tensor | None:
+        """[length] int64 KV slots of the path; None if there is none or a part was evicted."""
+        if end is None or end.length == 0:
+            return None
+        values, node, root, now = [], end.node, self._tree.root_node, time.monotonic()
+        while node is not root:
+            parent = node.parent
+            if parent is None or node.value is None:
+                return None
+            if parent.children.get(node.key.child_key(1)) is not node:
+                return None
+            node.last_access_time = now
+            values.append(node.value)
+            node = parent
+        return torch.cat(values[::-1])
+
+    def hold(self, req: Any, end: KvEnd, slots: torch.Tensor) -> None:
+        """Let `req` use the KV of `slots`, a path down to `end` or to the token before it.
+
+        With the last token, though it will be computed again: else its node would be split.
+        """
+        req.prefix_indices = slots
+        req.last_node = end.node
+        req.cache_protected_len = len(slots)
+        self._tree.inc_lock_ref(end.node)
+        req.fasttts_kv = end
+
+    def extend(self, req: Any, length: int) -> KvEnd:
+        """Bring the first `length` tokens of the running `req` into the tree; it goes on.
+
+        Source: what `RadixCache.cache_unfinished_req` does below the node that `req` has locked.
+        """
+        node, held = req.last_node, req.cache_protected_len
+        known = getattr(req, "fasttts_kv", None)
+        begin = known.length if known is not None and known.node is node else held
+        if length <= held:
+            return KvEnd(node, begin)
+        row = self._index.req_to_token[req.req_pool_idx]
+        slots = row[held:length].to(torch.int64)
+        twice = min(begin, length) - held  # a fork has computed its first token again
+        if twice > 0:
+            self._allocator.free(slots[:twice])
+            row[held : held + twice] = node.value[-twice:]
+        if length > begin:
+            key = RadixKey(self._ids(req, begin, length), req.extra_key)
+            priority = getattr(req, "priority", 0) or 0
+            same, end = self._tree._insert_helper(node, key, slots[twice:], priority)
+            if same:  # another row has computed that too
+                self._allocator.free(slots[twice : twice + same])
+                values, above = [], end
+                while above is not node:
+                    values.append(above.value)
+                    above = above.parent
+                row[begin : begin + same] = torch.cat(values[::-1])[:same]
+            self._lock_below(node, end)
+            req.last_node, begin = end, length
+        req.cache_protected_len = length
+        req.fasttts_kv = KvEnd(req.last_node, begin)
+        return req.fasttts_kv
+
+    def release(self, req: Any, keep: int | None) -> KvEnd | None:
+        """Let go of all that `req` has.
+
+        Args:
+            keep: So many tokens of it stay cached; None: only those that are in the tree.
+        """
+        end = None if keep is None else self.extend(req, min(keep, req.kv_committed_len))
+        cut(req, self._tree, req.cache_protected_len)
+        release_kv_cache(req, self._tree, is_insert=False)
+        return end
+
+    @staticmethod
+    def _ids(req: Any, begin: int, end: int) -> Any:
+        prompt = req.origin_input_ids
+        if end <= len(prompt):
+            return prompt[begin:end]
+        if begin >= len(prompt):
+            return req.output_ids[begin - len(prompt) : end - len(prompt)]
+        return (prompt + req.output_ids)[begin:end]
+
+    def _lock_below(self, node: Any, end: Any) -> None:
+        """Move a lock from `node` down to `end`: what is above stays locked as it is."""
+        tree = self._tree
+        while end is not node:
+            if end.lock_ref == 0:
+                tree.evictable_size_ -= len(end.key)
+                tree.protected_size_ += len(end.key)
+            end.lock_ref += 1
+            tree._update_leaf_status(end)
+            end = end.parent
+
+
+def cut(req: Any, tree: Any, length: int) -> None:
+    """Let go of the KV slots of `req` behind its first `length` tokens.
+
+    The slots are copied: the row of the index that they stand in may be written again before a
+    free group of the allocator ends.
+    """
+    held = req.kv_committed_len
+    if held > length:
+        slots = tree.req_to_token_pool.req_to_token[req.req_pool_idx, length:held]
+        tree.token_to_kv_pool_allocator.free(slots.to(torch.int64))
+        req.kv_committed_len = req.kv.kv_allocated_len = length
