@@ -1,4 +1,4 @@
-"""Does KV come back from the host as it was, and how fast? Under a minute on a GPU, on a CPU too.
+"""Does KV come back from the host as it was, and how fast? About a minute; runs on a CPU, too.
 
     python -m benchmarks.offload_check             # copies, and searches of the tiny pair
     python -m benchmarks.offload_check --copies    # copies alone; no model is needed

@@ -102,7 +102,7 @@ _GPUS = (
 # Two cores without AVX-512, fitted to decode steps of the tiny pair's generator; not measured at
 # start, which should stay quick on a CPU, where the split hardly matters.
 CPU = replace(
-    Machine("cpu", 8e9, 7e10), step_s=4e-3, row_s=2.2e-4, prefill_s=10e-3, host_bandwidth=2e9
+    Machine("cpu", 8e9, 7e10), step_s=4e-3, row_s=2.2e-4, prefill_s=10e-3, host_bandwidth=2e8
 )
 
 MACHINES = {machine.name: machine for machine in (*_GPUS, CPU)}
