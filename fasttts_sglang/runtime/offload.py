@@ -162,7 +162,7 @@ class Offload:
             self._store.clear()
             self._memory.clear()
             self._state, self._full = None, False
-        elif rounds != self._rounds:
+        elif self._store.held and rounds != self._rounds:
             self._guarded(self._look)
 
     def _look(self) -> None:
