@@ -41,6 +41,7 @@ class ActiveSearch:
         self.tree = tree
         self.rules = rules
         self.sampling: Any = None  # RowFactory's template
+        self.sampling_info: Any = None  # of one row, see row_sampling
         self.prompt = array("q", message.prompt_ids)
         self.counts = counts
         self.scoring = scoring

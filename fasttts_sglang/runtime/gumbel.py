@@ -51,22 +51,23 @@ def _kernel(
         at = part * columns_per_program + begin + tl.arange(0, block)
         inside = at < num_columns
         weight = tl.load(weights + row.to(tl.int64) * stride + at, mask=inside, other=0.0)
-        x = _mix(h, at.to(tl.uint32)) ^ 16  # 16 bytes were hashed
-        x = (x ^ (x >> 16)) * 0x85EBCA6B
-        x = (x ^ (x >> 13)) * 0xC2B2AE35
-        x = x ^ (x >> 16)
-        # exponential = -log(x / (2^32 - 1)); near 1 by its series, which float32 would round away
-        rest = (0xFFFFFFFF - x).to(tl.float32) * (1.0 / 4294967295.0)
-        series = rest * (1.0 + rest * (0.5 + rest * (1.0 / 3.0)))
-        log = -tl.log(tl.maximum(x.to(tl.float32) * (1.0 / 4294967295.0), 1e-30))
-        exponential = tl.maximum(tl.where(rest < 0.00390625, series, log), 1e-30)
-        if are_logits:
-            score = weight.to(tl.float32) * scale - tl.log(exponential)
-        else:
-            score = weight.to(tl.float32) / exponential
-        score = tl.where(inside, score, float("-inf"))
-        column = tl.where(score > value, at, column)
-        value = tl.maximum(score, value)
+        if are_logits or tl.max(weight, axis=0) > 0:  # a filter excludes most columns
+            x = _mix(h, at.to(tl.uint32)) ^ 16  # 16 bytes were hashed
+            x = (x ^ (x >> 16)) * 0x85EBCA6B
+            x = (x ^ (x >> 13)) * 0xC2B2AE35
+            x = x ^ (x >> 16)
+            # -log(x / (2^32 - 1)); near 1 by its series, which float32 would round away
+            rest = (0xFFFFFFFF - x).to(tl.float32) * (1.0 / 4294967295.0)
+            series = rest * (1.0 + rest * (0.5 + rest * (1.0 / 3.0)))
+            log = -tl.log(tl.maximum(x.to(tl.float32) * (1.0 / 4294967295.0), 1e-30))
+            exponential = tl.maximum(tl.where(rest < 0.00390625, series, log), 1e-30)
+            if are_logits:
+                score = weight.to(tl.float32) * scale - tl.log(exponential)
+            else:
+                score = weight.to(tl.float32) / exponential
+            score = tl.where(inside, score, float("-inf"))
+            column = tl.where(score > value, at, column)
+            value = tl.maximum(score, value)
     best = tl.argmax(value, axis=0)
     mine = tl.arange(0, block) == best
     out = row * tl.num_programs(1) + part

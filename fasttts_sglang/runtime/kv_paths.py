@@ -6,13 +6,13 @@ with the path, and takes few operators on the device.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy
 import torch
 from sglang.srt.mem_cache.base_prefix_cache import MatchPrefixParams
-from sglang.srt.mem_cache.common import release_kv_cache
 from sglang.srt.mem_cache.radix_cache import RadixKey
 
 
@@ -73,22 +73,42 @@ class KvPaths:
         self._tree.inc_lock_ref(end.node)
         req.fasttts_kv = end
 
-    def extend(self, req: Any, length: int) -> KvEnd:
-        """Bring the first `length` tokens of the running `req` into the tree; it goes on.
+    def update(
+        self, extend: Sequence[tuple[Any, int]], release: Sequence[tuple[Any, int | None]] = ()
+    ) -> tuple[list[KvEnd], list[KvEnd]]:
+        """Bring tokens of running requests into the tree, with one look at the index for all.
 
-        Source: what `RadixCache.cache_unfinished_req` does below the node that `req` has locked.
+        Args:
+            extend: Requests that go on, and how many of their first tokens are there to stay.
+            release: Requests that end; None: what is not in the tree yet is let go.
+
+        Returns:
+            Where they end in the tree then.
+
+        Source: what `RadixCache.cache_unfinished_req` does below the node that a request has
+        locked, and what is left of `release_kv_cache` once all is in the tree.
         """
+        spans = [
+            (req.req_pool_idx, min(req.cache_protected_len, length), length)
+            for req, length in extend
+        ]
+        spans += [(r.req_pool_idx, r.cache_protected_len, r.kv_committed_len) for r, _ in release]
+        slots = iter(self._look_up(spans))
+        extended = [self._insert(req, length, next(slots)) for req, length in extend]
+        released = [self._let_go(req, length, next(slots)) for req, length in release]
+        return extended, released
+
+    def _insert(self, req: Any, length: int, slots: torch.Tensor) -> KvEnd:
+        """Insert `slots`, those of `req` from what the tree had of it on to `length`."""
         node, held = req.last_node, req.cache_protected_len
         known = getattr(req, "fasttts_kv", None)
         begin = known.length if known is not None and known.node is node else held
         if length <= held:
             return KvEnd(node, begin)
-        row = self._index.req_to_token[req.req_pool_idx]
-        slots = row[held:length].to(torch.int64)
         twice = min(begin, length) - held  # a fork has computed its first token again
         if twice > 0:
             self._allocator.free(slots[:twice])
-            row[held : held + twice] = node.value[-twice:]
+            self._index.write((req.req_pool_idx, slice(held, held + twice)), node.value[-twice:])
         if length > begin:
             key = RadixKey(self._ids(req, begin, length), req.extra_key)
             priority = getattr(req, "priority", 0) or 0
@@ -99,23 +119,38 @@ class KvPaths:
                 while above is not node:
                     values.append(above.value)
                     above = above.parent
-                row[begin : begin + same] = torch.cat(values[::-1])[:same]
+                theirs = torch.cat(values[::-1])[:same]
+                self._index.write((req.req_pool_idx, slice(begin, begin + same)), theirs)
             self._lock_below(node, end)
             req.last_node, begin = end, length
         req.cache_protected_len = length
         req.fasttts_kv = KvEnd(req.last_node, begin)
         return req.fasttts_kv
 
-    def release(self, req: Any, keep: int | None) -> KvEnd | None:
-        """Let go of all that `req` has.
-
-        Args:
-            keep: So many tokens of it stay cached; None: only those that are in the tree.
-        """
-        end = None if keep is None else self.extend(req, min(keep, req.kv_committed_len))
-        cut(req, self._tree, req.cache_protected_len)
-        release_kv_cache(req, self._tree, is_insert=False)
+    def _let_go(self, req: Any, length: int | None, slots: torch.Tensor) -> KvEnd:
+        """End `req`; `slots` are all that the tree does not have of it."""
+        held = req.cache_protected_len
+        keep = held if length is None else max(held, min(length, req.kv_committed_len))
+        end = self._insert(req, keep, slots[: keep - held])
+        if len(slots) > keep - held:
+            self._allocator.free(slots[keep - held :])
+        self._tree.dec_lock_ref(req.last_node)
+        self._index.free(req)
+        req.kv = None
         return end
+
+    def _look_up(self, spans: Sequence[tuple[int, int, int]]) -> list[torch.Tensor]:
+        """Copies of the index's int64 slots: of row, from token, to token."""
+        table = self._index.req_to_token
+        if len(spans) < 2 or not table.is_cuda:
+            return [table[row, begin:end].to(torch.int64) for row, begin, end in spans]
+        width = table.shape[1]
+        at = numpy.concatenate(
+            [numpy.arange(row * width + begin, row * width + end) for row, begin, end in spans]
+        )
+        places = torch.from_numpy(at).to(table.device, non_blocking=True)
+        slots = table.view(-1)[places].to(torch.int64)
+        return list(slots.split([end - begin for _, begin, end in spans]))
 
     @staticmethod
     def _ids(req: Any, begin: int, end: int) -> Any:

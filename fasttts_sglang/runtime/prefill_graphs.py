@@ -18,7 +18,7 @@ from sglang.srt.model_executor.forward_context import ForwardContext, forward_co
 
 logger = logging.getLogger(__name__)
 
-_SIZES = (128, 256, 512, 1024, 2048)  # tokens of a batch
+_SIZES = (128, 256, 384, 512, 768, 1024, 1536, 2048)  # tokens of a batch
 _LONGEST = 512  # new tokens of a row
 _TOKENS_PER_ROW = 16  # at least so many on average
 _PREFIX_PER_TOKEN = 128  # and at most so many cached ones per new one

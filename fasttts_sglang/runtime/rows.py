@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from sglang.srt.managers.overlap_utils import RelayPayload
 from sglang.srt.managers.schedule_batch import FINISH_LENGTH, Req, ReqKvInfo, ScheduleBatch
+from sglang.srt.mem_cache.allocation import write_cache_indices
 from sglang.srt.mem_cache.common import release_kv_cache
 from sglang.srt.mem_cache.radix_cache import RadixCache
-from sglang.srt.sampling.sampling_batch_info import SamplingBatchInfo
 from sglang.srt.sampling.sampling_params import SamplingParams
 
 from ..errors import BadRequest
@@ -20,6 +20,7 @@ from .branch import Branch
 from .kv_paths import KvEnd, KvPaths
 from .offload import Offload
 from .row import Row
+from .row_sampling import sampling_info
 
 RESERVE = 16  # KV slots per running row under which speculation ends
 _PREFIX = "fasttts/"
@@ -180,27 +181,29 @@ class RowFactory:
             scheduler.spec_algorithm,
         )
         device = scheduler.device
-        rows = torch.tensor([req.req_pool_idx for req in reqs], dtype=torch.int64)
-        lens = torch.tensor([req.kv_committed_len for req in reqs], dtype=torch.int64)
-        last = torch.tensor(last_tokens, dtype=torch.int64).to(device, non_blocking=True)
-        batch.req_pool_indices_cpu = rows
-        batch.req_pool_indices = rows.to(device, non_blocking=True)
-        begin = 0
-        for _, family in itertools.groupby(reqs, lambda req: id(req.prefix_indices)):
-            siblings = list(family)
-            end, slots = begin + len(siblings), siblings[0].prefix_indices
-            self._pool.req_to_token[batch.req_pool_indices[begin:end], : len(slots)] = slots.to(
-                torch.int32
-            )
-            begin = end
-        batch.seq_lens_cpu, batch.seq_lens = lens, lens.to(device, non_blocking=True)
+        indices, lengths = [r.req_pool_idx for r in reqs], [r.kv_committed_len for r in reqs]
+        host = torch.tensor([indices, lengths, last_tokens], dtype=torch.int64)
+        rows, lens, _ = host
+        batch.req_pool_indices_cpu, batch.seq_lens_cpu = rows, lens
+        batch.req_pool_indices, batch.seq_lens, last = host.to(device, non_blocking=True)
         batch.orig_seq_lens = batch.seq_lens.to(torch.int32)
-        batch.seq_lens_sum = int(lens.sum())
+        write_cache_indices(
+            out_cache_loc=batch.seq_lens,  # not read: nothing stands behind the prefixes
+            req_pool_indices_tensor=batch.req_pool_indices,
+            req_pool_indices_cpu=rows,
+            prefix_lens_tensor=batch.seq_lens,
+            prefix_lens_cpu=lens,
+            seq_lens_tensor=batch.seq_lens,
+            seq_lens_cpu=lens,
+            extend_lens_tensor=batch.seq_lens,  # only read for places in out_cache_loc
+            extend_lens_cpu=torch.zeros_like(lens),
+            prefix_tensors=[req.prefix_indices for req in reqs],
+            req_to_token_pool=self._pool,
+        )
+        batch.seq_lens_sum = sum(lengths)
         batch.input_ids, batch.multimodal_inputs = None, [None] * len(reqs)
         self._stash(batch.req_pool_indices, last)
-        batch.sampling_info = SamplingBatchInfo.from_schedule_batch(
-            batch, scheduler.model_config.vocab_size
-        )
+        batch.sampling_info = sampling_info(batch, scheduler.model_config.vocab_size)
         return batch
 
     def _stash(self, rows: torch.Tensor, last: torch.Tensor) -> None:
@@ -264,51 +267,81 @@ class RowFactory:
 
     def publish(self, row: Row) -> None:
         """Put the KV of everything that `row` has decoded into the radix cache; it goes on."""
-        req = row.req
-        known = min(req.kv_committed_len, self._known(req))
-        if self._paths is not None:
-            row.branch.kv = self._paths.extend(req, known)
+        self.settle([(row, row.branch)], ())
+
+    def settle(self, going_on: Sequence[tuple[Row, Branch]], ending: Sequence[Row]) -> None:
+        """Publish what some rows have decoded for a node, and end others; only between batches."""
+        if self._paths is None:
+            for row, _ in going_on:
+                self._publish_from_root(row)
+            self.end(ending)
             return
-        req._refresh_fill_ids()
-        req.set_extend_range(len(req.prefix_indices), known)
-        self._tree.cache_unfinished_req(req)
+        live = self._out_of_queue(ending)
+        known = [self._known(row) for row in live]
+        for row, length in zip(live, known, strict=True):
+            row.search.counts.overrun += max(0, row.req.kv_committed_len - length)
+        branches = [branch for _, branch in going_on] + [row.branch for row in live]
+        extended, released = self._paths.update(
+            [(row.req, min(row.req.kv_committed_len, self._known(row))) for row, _ in going_on],
+            [(row.req, length) for row, length in zip(live, known, strict=True)],
+        )
+        for branch, end in zip(branches, extended + released, strict=True):
+            branch.kv = end
+        for row in live:
+            self.finish(row.req)
 
-    @staticmethod
-    def _known(req: Req) -> int:
-        """Tokens of a row; it may hold KV slots of more that it will not have."""
-        return len(req.origin_input_ids) + len(req.output_ids)
-
-    def end(self, row: Row, *, keep: bool = True) -> None:
-        """Take `row` out of the batch or the queue, only between two batches.
+    def end(self, rows: Sequence[Row], *, keep: bool = True) -> None:
+        """Take rows out of the batch or the queue, only between two batches.
 
         Args:
-            keep: Its KV stays in the radix cache; else what only this row has is freed.
+            keep: Their KV stays in the radix cache; else what only these rows have is freed.
         """
-        req = row.req
-        row.search.rows.discard(row)
-        if req.finished():
+        if self._paths is not None and keep:
+            self.settle((), rows)
             return
-        if req.req_pool_idx is None:
-            self._scheduler.waiting_queue.remove(req)
-        else:
+        for row in self._out_of_queue(rows):
             self._release(row, keep=keep)
-        self.finish(req)
+            self.finish(row.req)
 
     def go_on(self, row: Row) -> None:
         """Let `row` have what was decoded behind its boundary; that may end it."""
         if row.take_surplus():
             self._release(row, keep=True)
 
+    def _out_of_queue(self, rows: Sequence[Row]) -> list[Row]:
+        """End those that wait; returns those that run."""
+        running = []
+        for row in rows:
+            row.search.rows.discard(row)
+            if row.req.finished():
+                continue
+            if row.waits:
+                self._scheduler.waiting_queue.remove(row.req)
+                self.finish(row.req)
+            else:
+                running.append(row)
+        return running
+
     def _release(self, row: Row, *, keep: bool) -> None:
-        req = row.req
-        if self._paths is None:
-            if keep and getattr(self._tree, "disable_finished_insert", False):  # deterministic mode
-                self.publish(row)
-            release_kv_cache(req, self._tree, is_insert=keep)
+        known = self._known(row)
+        if self._paths is not None:
+            row.search.counts.overrun += max(0, row.req.kv_committed_len - known)
+            _, (row.branch.kv,) = self._paths.update((), [(row.req, known if keep else None)])
             return
-        known = self._known(req)
-        row.search.counts.overrun += max(0, req.kv_committed_len - known)
-        row.branch.kv = self._paths.release(req, known if keep else None)
+        if keep and getattr(self._tree, "disable_finished_insert", False):  # deterministic mode
+            self._publish_from_root(row)
+        release_kv_cache(row.req, self._tree, is_insert=keep)
+
+    def _publish_from_root(self, row: Row) -> None:
+        req = row.req
+        req._refresh_fill_ids()
+        req.set_extend_range(len(req.prefix_indices), min(req.kv_committed_len, self._known(row)))
+        self._tree.cache_unfinished_req(req)
+
+    @staticmethod
+    def _known(row: Row) -> int:
+        """Tokens of a row; it may hold KV slots of more that it will not have."""
+        return len(row.req.origin_input_ids) + len(row.req.output_ids)
 
     @staticmethod
     def finish(req: Req) -> None:

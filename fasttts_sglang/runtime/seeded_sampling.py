@@ -56,12 +56,11 @@ def sample_from_logits(
     token_ids_logprobs: Any,
     positions: torch.Tensor,
 ) -> torch.Tensor:
-    """AROUND Sampler.forward: seeded rows without filters on a GPU, in one pass over the logits."""
+    """AROUND Sampler.forward: seeded rows on a GPU, in few passes over the logits."""
     info, logits = sampling_info, logits_output.next_token_logits
-    filtered = info.need_top_p_sampling or info.need_top_k_sampling or info.need_min_p_sampling
     if (
         info.sampling_seed is None
-        or filtered
+        or info.is_any_greedy
         or return_logprob
         or any(info.return_sampling_masks or ())
         or not logits.is_cuda
@@ -76,12 +75,24 @@ def sample_from_logits(
             token_ids_logprobs,
             positions,
         )
-    from . import gumbel
-
-    logits = sampler._preprocess_logits(logits, info)
-    ids = gumbel.gumbel_argmax(logits, info.sampling_seed, positions, info.temperatures)
+    ids = draw(sampler._preprocess_logits(logits, info), info, positions)
     sampler._sync_token_ids_across_tp(ids, info)
     return ids
+
+
+def draw(logits: torch.Tensor, info: Any, positions: torch.Tensor) -> torch.Tensor:
+    """A token per row of `logits` [n, vocab] on a GPU.
+
+    Without filters there is no need of a softmax; else one pass divides by the temperature too.
+    """
+    from . import gumbel
+
+    if not (info.need_top_p_sampling or info.need_top_k_sampling or info.need_min_p_sampling):
+        return gumbel.gumbel_argmax(logits, info.sampling_seed, positions, info.temperatures)
+    from flashinfer.sampling import softmax
+
+    probs = softmax(logits.float(), info.temperatures.view(-1))
+    return _sample_on_gpu(probs, info, positions, simple=False)
 
 
 def sample(

@@ -355,15 +355,14 @@ class VerifierRunner:
             job.missing = 0
             self._forget(job)
 
-    def _release(self, reqs: Sequence[Req], *, keep: bool) -> list[KvEnd | None]:
+    def _release(self, reqs: Sequence[Req], *, keep: bool) -> list[KvEnd]:
         """Let rows go; returns where their KV ends in the tree."""
-        ends: list[KvEnd | None] = []
+        there = [req for req in reqs if req.req_pool_idx is not None]
+        for req in reqs:
+            if req.req_pool_idx is None:  # the forward never got its memory
+                self.tree.dec_lock_ref(req.last_node)
+        lengths = [
+            len(req.origin_input_ids) + len(req.output_ids) if keep else None for req in there
+        ]
         with self._paths.freeing_together():
-            for req in reqs:
-                if req.req_pool_idx is None:  # the forward never got its memory
-                    self.tree.dec_lock_ref(req.last_node)
-                    ends.append(None)
-                    continue
-                known = len(req.origin_input_ids) + len(req.output_ids)
-                ends.append(self._paths.release(req, known if keep else None))
-        return ends
+            return self._paths.update((), list(zip(there, lengths, strict=True)))[1]

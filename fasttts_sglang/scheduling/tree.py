@@ -7,6 +7,8 @@ ranks what may be decoded ahead by p(needed): how probable it is that the algori
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 
@@ -20,7 +22,7 @@ MAX_AHEAD = 6  # rounds that are looked ahead
 UNLIKELY = 0.02  # children of a node with less are not considered
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Step:
     """A node of the tree as far as it is known."""
 
@@ -63,6 +65,7 @@ class SearchTree:
         self._members: list[Step] = []  # requested nodes of the round, in path order
         self._places = 1
         self._stale = False  # estimates are older than the scores
+        self._gives_way = False  # nothing is decoded ahead
         self._chance: dict[Path, float] = {}  # of a node to be asked for and to survive
         self._ahead: list[Step] = []
         root = Step((), None, requested=True, finish=Finish.STOP, node=Node())
@@ -160,14 +163,27 @@ class SearchTree:
             return chance
         return step.p / step.fanout if step.fanout else 0.0
 
+    def give_way(self, to_others: bool) -> bool:
+        """Decode nothing ahead from now on, as others need the device, or do so again.
+
+        Returns:
+            Whether that is news.
+        """
+        if self._gives_way == to_others:
+            return False
+        self._gives_way, self._stale = to_others, True
+        return True
+
     @property
     def looks_ahead(self) -> bool:
         """Whether early scores help to decide what to decode ahead."""
-        return self._mode is Speculation.FULL and self._places > 0
+        return self._mode is Speculation.FULL and self._places > 0 and not self._gives_way
 
     def ahead(self) -> list[Step]:
         """Nodes not asked for that can be decoded: their parents are complete. Fresh `p` each."""
         if self._mode is Speculation.OFF or self._round is None or not self._places:
+            return []
+        if self._gives_way:
             return []
         if self._mode is Speculation.PAPER and not self.num_decoding:
             return []
@@ -251,7 +267,12 @@ class SearchTree:
         self._chance = {}
         line = self._model.line()
         # per level: the node, its weight and the prediction of its value
-        level = [(step, 1.0, *self._predict(step.parent, line)) for step in self._members]
+        level = [
+            (step, 1.0, *prediction)
+            for parent, siblings in groupby(self._members, key=attrgetter("parent"))
+            for prediction in (self._predict(parent, line),)
+            for step in siblings
+        ]
         for _ in range(MAX_AHEAD):
             racing = [entry for entry in level if entry[0].extendable]
             if not racing or self._places == 0:
