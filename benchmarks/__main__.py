@@ -17,10 +17,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from fasttts_sglang.runtime.calibration import this_machine
+
 from . import options, plan, plots, real_task, report, slices
 from .compare import compare, measure_machine
 from .log import Log
 from .plan import Slice
+from .predicted import planned_share
 from .setting import Setting
 from .systems import Ours, Stock
 
@@ -46,6 +49,9 @@ def main() -> None:
         )
         shares = _shares(args, log)
         args.our_share = args.our_share or shares[0]
+        if args.ablate and args.kv_gib is not None and args.planned_share is None:
+            machine = this_machine("cuda" if gpu else "cpu", 0)
+            args.planned_share = planned_share(setting, max(args.widths), machine)
         parts = _plan(args, shares)
         left = [number for number, part in enumerate(parts) if _left(args, part, log)]
         if args.slice is not None:
@@ -57,6 +63,8 @@ def main() -> None:
             known = [str(share) for share in shares if share is not None]
             again = [*sys.argv[1:], "--log", str(args.log)]
             again += ["--stock-share", *known] if known else []
+            if args.planned_share is not None:
+                again += ["--planned-share", str(args.planned_share)]
             failed = slices.run_all(again, left, args.together, args.deadline)
         if args.slice is None:
             _report(args, setting, parts, log, real)

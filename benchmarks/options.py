@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from fasttts_sglang.config import KV_FRACTIONS
 from fasttts_sglang.search.params import SPECULATION
 
 from .budget import left_on_card
@@ -55,7 +56,7 @@ def parse(description: str | None, argv: Sequence[str] | None = None) -> argpars
     parser.add_argument(
         "--planned-share",
         type=float,
-        help="the split that `fasttts plan` prints for this pair, n and memory: a step of --ablate",
+        help="the split of a step of --ablate; default: what the planner chooses for the largest n",
     )
     parser.add_argument(
         "--modes", nargs="+", choices=SPECULATION, help="kinds of speculation to measure"
@@ -83,8 +84,9 @@ def parse(description: str | None, argv: Sequence[str] | None = None) -> argpars
     for name in ("shares", "stock_share", "our_share", "planned_share"):
         value = getattr(args, name)
         for share in value if isinstance(value, Sequence) else [value]:
-            if share is not None and not 0 < share < 1:
-                parser.error(f"--{name.replace('_', '-')}: must be in (0, 1), got {share}")
+            if share is not None and not KV_FRACTIONS[0] <= share <= KV_FRACTIONS[1]:
+                bounds = "[{}, {}]".format(*KV_FRACTIONS)
+                parser.error(f"--{name.replace('_', '-')}: must be in {bounds}, got {share}")
     if args.gpu_gib is not None:
         try:
             generator, verifier = args.pair.split("+")

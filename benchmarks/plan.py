@@ -1,10 +1,8 @@
 """Which columns a report has, and which of them can share one boot of the engines. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-from fasttts_sglang.config import FastTTSConfig
 
 from .measures import STOCK, Measures
 
@@ -40,8 +38,8 @@ class Switch:
     """One step of the ablation; what earlier steps switched on stays on."""
 
     name: str
-    config: Mapping[str, Any] = field(default_factory=dict)
-    params: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)  # fields of FastTTSConfig
+    params: Mapping[str, Any] = field(default_factory=dict)  # fields of SearchParams
     planned: bool = False  # from here on with the split that the planner chose
 
 
@@ -54,7 +52,7 @@ SWITCHES = (
     Switch("+ speculation full", params={"speculation": "full"}),
 )
 """A change of the configuration or of the split needs another boot, one of the parameters does
-not. Steps whose field the configuration does not have (yet) are left out."""
+not."""
 
 
 def stock_name(share: float | None) -> str:
@@ -95,22 +93,20 @@ def ablation(
 
     Args:
         share, our_share: The verifier's part of the KV budget, in the baseline and with us.
-        planned_share: What the planner chose for it; None leaves that switch out.
+        planned_share: What the planner chose for it; None, as where memory is ample, leaves that
+            switch out.
 
     >>> [c.name for part in ablation(0.3, 0.3, None, SWITCHES[:1]) for c in part.columns]
     ['stock, 30 % verifier', 'everything off']
     """
-    known = {entry.name for entry in fields(FastTTSConfig)}
     config: dict[str, Any] = {}
     params: dict[str, Any] = {}
     slices: list[Slice] = []
     for switch in switches:
-        changes = {name: value for name, value in switch.config.items() if name in known}
-        planned = switch.planned and planned_share is not None
-        if not (changes or switch.params or planned):
+        if switch.planned and planned_share is None:
             continue
-        config, params = {**config, **changes}, {**params, **switch.params}
-        our_share = planned_share if planned else our_share
+        config, params = {**config, **switch.config}, {**params, **switch.params}
+        our_share = planned_share if switch.planned else our_share
         column = Column(switch.name, params)
         if slices and (slices[-1].config, slices[-1].our_share) == (config, our_share):
             slices[-1] = replace(slices[-1], columns=(*slices[-1].columns, column))

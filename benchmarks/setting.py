@@ -48,8 +48,8 @@ class Setting:
         """Engine arguments and FastTTSConfig fields of our engine, likewise."""
         if self.kv_gib is None or share is None:
             return dict(self.our_args), {"verifier_tokens": self.our_args["max_total_tokens"]}
-        generator, verifier = split(self.generator, self.verifier, self.kv_gib, share)
-        return {**self.our_args, "max_total_tokens": generator}, {"verifier_tokens": verifier}
+        generator, _ = split(self.generator, self.verifier, self.kv_gib, share)
+        return {**self.our_args, "max_total_tokens": generator}, {"kv_split": str(share)}
 
 
 QUICK = Setting(

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fasttts_sglang.memory.shapes import SHAPES as PUBLISHED
 from fasttts_sglang.verifier.families import CONFIG_KEY
 
 _COMMON = {
@@ -22,49 +23,24 @@ _COMMON = {
     "bos_token_id": 1,
     "eos_token_id": 2,
     "use_sliding_window": False,
-    "tie_word_embeddings": True,
 }
 
-# Qwen2.5's and Mistral's published configs; `toy` is for CPU tests
+_VOCABULARY = 151936  # of Qwen2.5-1.5B
+
 SHAPES: dict[str, dict[str, Any]] = {
-    "toy": {
+    "toy": {  # for tests on a CPU
         "hidden_size": 128,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
         "intermediate_size": 256,
         "vocab_size": 1000,
+        "tie_word_embeddings": True,
         "torch_dtype": "float32",
     },
-    "1.5b": {
-        "hidden_size": 1536,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 12,
-        "num_key_value_heads": 2,
-        "intermediate_size": 8960,
-        "vocab_size": 151936,
-        "torch_dtype": "bfloat16",
-    },
-    "7b": {
-        "hidden_size": 3584,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
-        "intermediate_size": 18944,
-        "vocab_size": 151936,
-        "torch_dtype": "bfloat16",
-        "tie_word_embeddings": False,
-    },
-    "mistral-7b": {
-        "hidden_size": 4096,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "intermediate_size": 14336,
-        "vocab_size": 151936,
-        "torch_dtype": "bfloat16",
-        "tie_word_embeddings": False,
-    },
+    "1.5b": PUBLISHED["qwen2.5-1.5b"],
+    "7b": {**PUBLISHED["qwen2.5-7b"], "vocab_size": _VOCABULARY},
+    "mistral-7b": {**PUBLISHED["mistral-7b"], "vocab_size": _VOCABULARY},
 }
 
 PAIRS = [
@@ -87,7 +63,7 @@ def num_parameters(shape: str, *, verifier: bool = False) -> int:
     >>> round(num_parameters("1.5b", verifier=True) / 1e9, 2)
     1.54
     """
-    config = {**_COMMON, **SHAPES[shape]}
+    config = SHAPES[shape]
     hidden = config["hidden_size"]
     kv = config["num_key_value_heads"] * (hidden // config["num_attention_heads"])
     attention = 2 * hidden * (hidden + kv) + hidden + 2 * kv

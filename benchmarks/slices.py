@@ -21,9 +21,13 @@ _POLITE_S = 0.05  # long enough for a waiting process to take the lock
 
 
 def run_all(
-    arguments: Sequence[str], numbers: Sequence[int], together: int, deadline: float
+    arguments: Sequence[str],
+    numbers: Sequence[int],
+    together: int,
+    deadline: float,
+    module: str = "benchmarks",
 ) -> list[int]:
-    """Run slices of `python -m benchmarks ARGUMENTS`, some of them together.
+    """Run slices of `python -m MODULE ARGUMENTS`, some of them together.
 
     Args:
         numbers: Which slices of its plan.
@@ -39,7 +43,7 @@ def run_all(
             break
         minutes = ["--minutes", f"{(deadline - time.monotonic()) / 60:.2f}"]
         batch = numbers[begin : begin + together]
-        parts = [_Part([*arguments, *minutes, "--slice", str(number)]) for number in batch]
+        parts = [_Part(module, [*arguments, *minutes, "--slice", str(n)]) for n in batch]
         for part in parts:
             part.wait_for(READY)
         for part in parts:
@@ -53,9 +57,9 @@ def run_all(
 class _Part:
     """A slice's process, whose output goes to ours line by line."""
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, module: str, arguments: Sequence[str]) -> None:
         pipe = subprocess.PIPE
-        command = [sys.executable, "-m", "benchmarks", *arguments]
+        command = [sys.executable, "-m", module, *arguments]
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
         self._said: Queue[str] = Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -22,7 +22,7 @@ from .verifier.families import AUTO, FAMILIES, family_for
 ENV = "FASTTTS_CONFIG"
 PREFIX = "--fasttts-"
 OFF = "off"
-_FRACTIONS = (0.01, 0.95)  # of `kv_split`
+KV_FRACTIONS = (0.01, 0.95)  # of `kv_split`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +83,7 @@ got '2.0'
         4, "Decode steps of a batch of searches between two looks of the scheduler.", ge=1, le=64
     )
     prefix_order: bool = option(
-        False,
-        "Order admission, retraction and eviction by the search tree, where memory is very short.",
+        True, "Order admission, retraction and eviction by the search tree where memory is short."
     )
     algorithms: tuple[str, ...] = option(
         (), "Search algorithms of your own, each as name=module:function.", ge=0, le=64
@@ -133,7 +132,7 @@ got '2.0'
         return parse_bytes(self.host_offload, flag_name("host_offload"))
 
     def _check_kv_split(self) -> None:
-        low, high = _FRACTIONS
+        low, high = KV_FRACTIONS
         try:
             fraction = self.verifier_fraction
             fits = fraction is None or low <= fraction <= high

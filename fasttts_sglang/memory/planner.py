@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -120,7 +120,7 @@ class Planner:
         generator_bytes = budget_bytes - verifier_bytes
         for part, table in ((generator_bytes, self._generator), (verifier_bytes, self._verifier)):
             if part < table.least:
-                self._refuse(table.least - part, "in this split ")
+                refuse(self.workload.longest_tokens, table.least - part, "in this split ")
         sets = self._sets
         tokens = np.array([generator_bytes / self._generator.model.kv_bytes])
         return Plan(
@@ -136,7 +136,7 @@ class Planner:
         """Raise InsufficientMemory unless one path of each model fits."""
         least = self._generator.least + self._verifier.least
         if budget_bytes < least:
-            self._refuse(least - budget_bytes)
+            refuse(self.workload.longest_tokens, least - budget_bytes)
 
     def curve(self, budget_bytes: int, points: int = 101) -> list[tuple[float, float, float]]:
         """Verifier's fraction, generator's and verifier's seconds, of evenly spaced splits."""
@@ -150,13 +150,14 @@ class Planner:
         )
         return list(zip(*(column.tolist() for column in columns), strict=True))
 
-    def _refuse(self, missing: int, where: str = "") -> None:
-        longest = self.workload.longest_tokens
-        raise InsufficientMemory(
-            f"{where}not even one path of {longest} tokens fits into the KV memory of each model:"
-            f" {-(-missing // MIB)} MiB are missing",
-            missing=missing,
-        )
+
+def refuse(path_tokens: int, missing: int, where: str = "") -> NoReturn:
+    """Raise InsufficientMemory: one path of each model needs `missing` bytes more."""
+    raise InsufficientMemory(
+        f"{where}not even one path of {path_tokens} tokens fits into the KV memory of each model:"
+        f" {-(-missing // MIB)} MiB are missing",
+        missing=missing,
+    )
 
 
 def choose_split(

@@ -156,8 +156,8 @@ class Resizer:
                 missing=missing,
             )
         wanted = min(int(budget * share), budget - need[1])
-        tokens = max(one.tokens_in(wanted), least[0])
-        rest = max(other.tokens_in(budget - one.bytes_at(tokens)), least[1])
+        tokens = one.tokens_in(max(wanted, need[0]))
+        rest = other.tokens_in(budget - one.bytes_at(tokens))
         return {first: tokens, second: rest}
 
     def resize(self, targets: Mapping[str, int]) -> Outcome:

@@ -7,6 +7,8 @@ from .. import fields as declared
 from ..errors import BadRequest
 from ..fields import option
 
+MOST_BEAMS = 4096
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
@@ -19,8 +21,8 @@ class Workload:
         BadRequest: A field is of the wrong type or out of range.
     """
 
-    n: int = option(64, "Number of beams.", ge=1, le=4096)
-    branch: int = option(4, "Children per kept beam.", ge=1, le=4096)
+    n: int = option(64, "Number of beams.", ge=1, le=MOST_BEAMS)
+    branch: int = option(4, "Children per kept beam.", ge=1, le=MOST_BEAMS)
     prompt_tokens: int = option(256, "Tokens of the prompt.", ge=1, le=1_000_000)
     step_tokens: float = option(70.0, "Mean tokens of a step.", ge=1, le=1_000_000)
     step_sigma: float = option(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from ..scheduling.lengths import Lengths
 from ..scheduling.tree import SearchTree, Step
 from ..search.core import Finish, Node, Path
 from ..search.params import SearchParams
@@ -51,6 +52,7 @@ class ActiveSearch:
         self.changed = True  # something happened since the rows were last chosen
         self.undecided: list[Row] = []  # rows whose node is complete
         self.rows: set[Row] = set()
+        self.lengths = Lengths(rules.first_guess)
         self._branches: dict[Path, Branch] = {}
         self._record = Record() if params.timeline else None
         self._began = time.perf_counter()
@@ -75,6 +77,7 @@ class ActiveSearch:
     def on_token(self, row: Row) -> bool:
         """Look at the token that `row` has just got; returns whether the row must end."""
         if row.only_prefill:
+            row.branch.row = None
             self.prefilled = self.changed = True
             return True
         finish = self.rules.look(row)
@@ -89,6 +92,7 @@ class ActiveSearch:
         branch.complete_s = self._seconds
         branch.partial = None
         self.leave(row)
+        self.lengths.observe(row.num_own)
         self.tree.complete(branch.step, len(branch.ids), finish)
         self.scoring.add(branch)
         self.changed = True

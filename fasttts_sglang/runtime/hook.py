@@ -1,4 +1,4 @@
-"""One touch point with SGLang: what we patch, what we rely on, and a check that it still fits."""
+"""One touch point with SGLang: what we patch or use, and a check that it still fits."""
 
 import inspect
 import pkgutil
@@ -10,7 +10,7 @@ from sglang.srt.plugins.hook_registry import HookRegistry, HookType
 
 from ..errors import IncompatibleSGLang
 
-__all__ = ["Hook", "HookType", "check", "install", "verify"]
+__all__ = ["Hook", "HookType", "Use", "check", "install", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +25,11 @@ class Hook:
 
     def check(self) -> None:
         """Raise IncompatibleSGLang unless the target exists and takes what we need."""
-        try:
-            params = inspect.signature(inspect.unwrap(self._resolve())).parameters
-        except (ImportError, AttributeError) as exc:
-            raise IncompatibleSGLang(f"{self.target} is not in this SGLang") from exc
-        if missing := set(self.needs) - set(params):
-            raise IncompatibleSGLang(f"{self.target} no longer takes {sorted(missing)}")
+        _check_parameters(self.target, self.needs)
 
     def applied(self) -> bool:
         """Whether calling the target now reaches our function."""
-        layer: Any = self._resolve()
+        layer: Any = pkgutil.resolve_name(self.target)
         while layer is not None:
             cells = [cell.cell_contents for cell in getattr(layer, "__closure__", None) or ()]
             if self.fn in cells:
@@ -42,14 +37,45 @@ class Hook:
             layer = getattr(layer, "__wrapped__", None)
         return False
 
-    def _resolve(self) -> Any:
-        return pkgutil.resolve_name(self.target)
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A private name of SGLang that we use as it is.
+
+    Args:
+        needs: Parameters of a function that we rely on, or the type of a value.
+    """
+
+    target: str
+    needs: tuple[str, ...] | type
+    why: str
+
+    def check(self) -> None:
+        """Raise IncompatibleSGLang unless the target exists and is what we take it for."""
+        if isinstance(self.needs, tuple):
+            _check_parameters(self.target, self.needs)
+        elif not isinstance(found := _resolve(self.target), self.needs):
+            kinds = f"{self.needs.__name__} but {type(found).__name__}"
+            raise IncompatibleSGLang(f"{self.target} is no longer {kinds}")
 
 
-def check(hooks: Iterable[Hook]) -> None:
+def check(rows: "Iterable[Hook | Use]") -> None:
     """Check every row before any is installed, so that a refusal leaves SGLang untouched."""
-    for hook in hooks:
-        hook.check()
+    for row in rows:
+        row.check()
+
+
+def _check_parameters(target: str, needs: Iterable[str]) -> None:
+    params = inspect.signature(inspect.unwrap(_resolve(target))).parameters
+    if missing := set(needs) - set(params):
+        raise IncompatibleSGLang(f"{target} no longer takes {sorted(missing)}")
+
+
+def _resolve(target: str) -> Any:
+    try:
+        return pkgutil.resolve_name(target)
+    except (ImportError, AttributeError) as exc:
+        raise IncompatibleSGLang(f"{target} is not in this SGLang") from exc
 
 
 _installed: set[Hook] = set()

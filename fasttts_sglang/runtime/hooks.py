@@ -60,7 +60,7 @@ def build_runner(_none: None, scheduler: Any) -> None:
     scheduler.fasttts = SearchRunner(scheduler, config, verifier)
     scheduler.fasttts_budget = budget = shared_budget(scheduler)
     if budget is not None:
-        scheduler.fasttts_resize = budget.resize  # for Engine.collective_rpc
+        scheduler.fasttts_resize = budget.set_by_hand  # for Engine.collective_rpc
     scheduler.fasttts_memory = KVMemory(scheduler, config, verifier)
     args = scheduler.server_args
     publishes = args.enable_metrics and scheduler.ps.attn_tp_rank == 0
@@ -216,8 +216,8 @@ SCHEDULER_HOOKS = (
         f"{SCHEDULER}.get_new_batch_prefill",
         ("self", "running_batch"),
         HookType.AROUND,
-        order_hooks.let_one_lead,
-        "siblings wait until one of them has brought in a prefix that was evicted",
+        order_hooks.admit_what_fits,
+        "rows wait for room for their step, siblings until one has brought in an evicted prefix",
     ),
     Hook(
         "sglang.srt.managers.schedule_policy.SchedulePolicy.calc_priority",

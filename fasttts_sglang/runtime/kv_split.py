@@ -11,7 +11,7 @@ from ..config import FastTTSConfig, flag_name
 from ..errors import ConfigError, InsufficientMemory
 from ..memory.machines import Machine
 from ..memory.offload import HostOffload, predict_offload
-from ..memory.planner import Plan, Planner
+from ..memory.planner import Plan, Planner, refuse
 from ..memory.shapes import ModelShape
 from ..memory.workload import Workload
 from ..search.params import SearchParams
@@ -32,11 +32,13 @@ class KVSplit:
     Args:
         verifier_tokens: KV capacity.
         plan: What is predicted; None if the tokens were given, or the models cannot be planned for.
-        offload: What is predicted of copies to the host, likewise.
+        shapes: What generator and verifier cost; None where there is no plan.
+        offload: What is predicted of copies to the host; None where there is no plan.
     """
 
     verifier_tokens: int
-    plan: Plan | None
+    plan: Plan | None = None
+    shapes: tuple[ModelShape, ModelShape] | None = None
     offload: HostOffload | None = None
 
 
@@ -50,26 +52,20 @@ def kv_split(scheduler: Any, verifier: Any, config: FastTTSConfig) -> KVSplit:
     Raises:
         InsufficientMemory: Not even one path of each model fits.
     """
-    if config.verifier_tokens is not None:
-        return KVSplit(config.verifier_tokens, None)
     sizes = _kv_bytes(scheduler, verifier)
-    try:
-        shapes = _shapes(scheduler, verifier, sizes)
-    except ConfigError as exc:
-        fraction = config.verifier_fraction or UNPLANNED
-        logger.warning("FastTTS: the verifier gets %.2f of the KV memory: %s", fraction, exc)
-        return _unplanned(scheduler, sizes, fraction)
     contexts = (scheduler.model_config.context_len, verifier.model_config.context_len)
-    planner = Planner(*shapes, _machine(scheduler), default_workload(config, min(contexts)))
+    work = default_workload(config, min(contexts))
+    name = "kv_split" if config.verifier_tokens is None else "verifier_tokens"
     try:
-        plan = _plan(scheduler, sizes, config.verifier_fraction, planner)
+        split = _split(scheduler, verifier, config, sizes, work)
+        _check_room(scheduler, sizes, split.verifier_tokens, work.longest_tokens)
     except InsufficientMemory as exc:
         raise InsufficientMemory(
-            f"{flag_name('kv_split')} {config.kv_split}: {exc}; raise --mem-fraction-static or"
+            f"{flag_name(name)} {getattr(config, name)}: {exc}; raise --mem-fraction-static or"
             " --max-total-tokens, or take smaller models",
             missing=exc.missing,
         ) from exc
-    return KVSplit(plan.verifier.kv_tokens, plan, predict_offload(plan, *shapes))
+    return split
 
 
 def generator_bytes(scheduler: Any, verifier: Any) -> int:
@@ -90,14 +86,14 @@ def default_workload(config: FastTTSConfig, context: int) -> Workload:
     """
     default = Workload()
     width, branch = min(_WIDTH, config.max_width), default.branch
-    if config.default_params:
-        params = SearchParams.from_dict(config.default_params)
-        width, branch = params.n, params.branch
     mean, sigma, path = default.step_tokens, default.step_sigma, default.path_tokens
     if config.replay:
         spec = ReplaySpec.from_json(config.replay)
         mean, sigma = spec.mean_tokens, min(2.0, spec.sigma)
         path = round(mean * (spec.min_steps + spec.max_steps) / 2)
+    if config.default_params:
+        params = SearchParams.from_dict(config.default_params)
+        width, branch, path = params.n, params.branch, min(path, params.max_tokens)
     prompt = min(default.prompt_tokens, max(1, context // 2))
     return Workload(
         n=width,
@@ -108,6 +104,23 @@ def default_workload(config: FastTTSConfig, context: int) -> Workload:
         path_tokens=max(1, min(path, context - prompt)),
         verifier_batch_tokens=config.verifier_batch_tokens,
     )
+
+
+def _split(
+    scheduler: Any, verifier: Any, config: FastTTSConfig, sizes: tuple[int, int], work: Workload
+) -> KVSplit:
+    if config.verifier_tokens is not None:
+        return KVSplit(config.verifier_tokens)
+    try:
+        shapes = _shapes(scheduler, verifier, sizes)
+    except ConfigError as exc:
+        fraction = config.verifier_fraction or UNPLANNED
+        logger.warning("FastTTS: the verifier gets %.2f of the KV memory: %s", fraction, exc)
+        return KVSplit(int(_budget(scheduler, sizes[0], fraction) * fraction / sizes[1]))
+    planner = Planner(*shapes, _machine(scheduler), work)
+    plan = _plan(scheduler, sizes, config.verifier_fraction, planner)
+    offload = predict_offload(plan, *shapes)
+    return KVSplit(plan.verifier.kv_tokens, plan, shapes, offload)
 
 
 def _plan(scheduler: Any, sizes: tuple[int, int], fraction: float | None, planner: Planner) -> Plan:
@@ -123,16 +136,18 @@ def _plan(scheduler: Any, sizes: tuple[int, int], fraction: float | None, planne
     return planner.best(budget)
 
 
-def _unplanned(scheduler: Any, sizes: tuple[int, int], fraction: float) -> KVSplit:
-    budget = _budget(scheduler, sizes[0], fraction)
-    tokens = int(budget * fraction / sizes[1])
-    if tokens < 1:
-        raise InsufficientMemory(
-            f"no memory is left for the verifier's KV cache: {budget / _GIB:.2f} GiB for both"
-            f" models; raise {flag_name('kv_split')} or --mem-fraction-static",
-            missing=int(sizes[1] - budget * fraction),
-        )
-    return KVSplit(tokens, None)
+def _check_room(
+    scheduler: Any, sizes: tuple[int, int], verifier_tokens: int, path_tokens: int
+) -> None:
+    """Raise InsufficientMemory unless a path fits into what each model really gets."""
+    generator, verifier = sizes
+    left = _free_bytes(scheduler) - verifier_tokens * verifier
+    if (tokens := scheduler.server_args.max_total_tokens) is not None:
+        left = min(left, tokens * generator)
+    missing = max(0, path_tokens * generator - left)
+    missing += max(0, path_tokens - verifier_tokens) * verifier
+    if missing:
+        refuse(path_tokens, missing)
 
 
 def _budget(scheduler: Any, generator: int, fraction: float) -> int:

@@ -12,6 +12,7 @@ from . import cpu, hooks, plugin, processes
 from .cpu.boot import Child
 from .cpu.hooks import CPU_MAIN_HOOKS
 from .hook import Hook, check, install, verify
+from .uses import MAIN_USES, SCHEDULER_USES
 
 
 class _Engine(Engine):
@@ -27,7 +28,7 @@ def hook_main_process(table: tuple[Hook, ...]) -> None:
     Raises:
         IncompatibleSGLang: A target is gone, has changed, or did not take our hook.
     """
-    check(plugin.scheduler_hooks())
+    check((*plugin.scheduler_hooks(), *MAIN_USES, *SCHEDULER_USES))
     install(table)
     load_plugins()
     HookRegistry.apply_hooks()  # load_plugins applies hooks once; an earlier engine may have run it

@@ -2,7 +2,7 @@
 
 import logging
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +10,6 @@ from sglang.srt.mem_cache.base_prefix_cache import EvictParams, InsertParams, Ma
 from sglang.srt.mem_cache.radix_cache import RadixKey
 
 from ..memory.host_store import HostStore
-from ..scheduling.retention import LivePath
 from .host_memory import HostMemory
 from .live_paths import LivePaths
 from .prefixes import look_up
@@ -29,7 +28,7 @@ class Offload:
         name: The model, for messages.
         tree: Its RadixCache.
         memory: On the host.
-        live, paths: What is worth keeping, of all searches and as this model sees it.
+        live: What is worth keeping, as this model sees it.
         settle: Called before a copy: the pool must hold what was launched.
     """
 
@@ -39,7 +38,6 @@ class Offload:
         tree: Any,
         memory: HostMemory,
         live: LivePaths,
-        paths: Callable[[], Iterable[LivePath]],
         settle: Callable[[], None] = lambda: None,
     ) -> None:
         self.priority: int | None = None  # of what is put back, see PrefixOrder
@@ -48,7 +46,7 @@ class Offload:
         self._tree = tree
         self._allocator = tree.token_to_kv_pool_allocator
         self._memory = memory
-        self._live, self._paths = live, paths
+        self._live = live
         self._settle = settle
         self._store = HostStore(self._grow)
         self._leaving: list[Any] = []  # nodes that the cache is just evicting
@@ -169,7 +167,7 @@ class Offload:
         state = self._live.state()
         if state != self._state:
             self._state, self._rounds = state, self._live.rounds()
-            self._store.keep(self._paths())
+            self._store.keep(self._live.paths())
 
     def _grow(self) -> int:
         if self._full:

@@ -12,7 +12,7 @@ from sglang.srt.utils import get_available_gpu_memory
 from ..config import FastTTSConfig, flag_name
 from ..memory.offload import HostOffload
 from .host_memory import HostMemory
-from .live_paths import LivePaths
+from .live_paths import LivePaths, VerifierPaths
 from .offload import Offload
 from .verifier import Verifier
 from .verifier_runner import VerifierRunner
@@ -61,10 +61,12 @@ def build_offload(
     if GENERATOR in trees:
         memory = HostMemory(buffers[GENERATOR], tokens)
         tree = trees[GENERATOR]
-        found[GENERATOR] = Offload(GENERATOR, tree, memory, live, live.of_generator, settle)
+        found[GENERATOR] = Offload(GENERATOR, tree, memory, live, settle)
     if VERIFIER in trees:  # all of it is on the verifier's stream
+        assert isinstance(verifier, VerifierRunner)
         memory = HostMemory(buffers[VERIFIER], tokens)
-        found[VERIFIER] = Offload(VERIFIER, trees[VERIFIER], memory, live, live.of_verifier)
+        of_verifier = VerifierPaths(live.searches, verifier)
+        found[VERIFIER] = Offload(VERIFIER, trees[VERIFIER], memory, of_verifier)
     return found
 
 

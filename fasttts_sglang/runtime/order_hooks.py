@@ -13,22 +13,25 @@ def admit_in_order(
 ) -> None:
     """AFTER SchedulePolicy.calc_priority: rows among the places that rows hold."""
     if (order := _order_of(waiting_queue)) is not None:
-        order.admission(waiting_queue)
+        order.sort(waiting_queue)
 
 
-def let_one_lead(stock: Callable[..., Any], scheduler: Any, running_batch: Any) -> Any:
-    """AROUND Scheduler.get_new_batch_prefill: a row brings in the prefix that others wait for."""
+def admit_what_fits(stock: Callable[..., Any], scheduler: Any, running_batch: Any) -> Any:
+    """AROUND Scheduler.get_new_batch_prefill: rows that fit, of siblings one that leads."""
     queue = scheduler.waiting_queue
     order = _order_of(queue)
-    following = None if order is None else order.look(room=not running_batch.batch_is_full)
-    if not following:
+    if order is None:
         return stock(scheduler, running_batch)
-    scheduler.waiting_queue = [req for req in queue if req.rid not in following]
+    withheld = order.admission.withheld(running_batch)
+    if not withheld:
+        return stock(scheduler, running_batch)
+    scheduler.waiting_queue = [req for req in queue if req.rid not in withheld]
     plan = stock(scheduler, running_batch)
     known = {req.rid for req in queue}
-    left = following | {req.rid for req in scheduler.waiting_queue}
+    left = withheld | {req.rid for req in scheduler.waiting_queue}
     new = [req for req in scheduler.waiting_queue if req.rid not in known]
     scheduler.waiting_queue = [req for req in queue if req.rid in left] + new
+    order.admission.close(plan.running_batch)
     return plan
 
 

@@ -55,11 +55,13 @@ def register() -> None:
 def _install(in_main: bool, table: "tuple[Hook, ...] | None" = None) -> None:
     from ..errors import IncompatibleSGLang
     from . import hooks
-    from .hook import install
+    from .hook import check, install
+    from .uses import MAIN_USES, SCHEDULER_USES
 
     if table is None:
         table = hooks.MAIN_HOOKS if in_main else scheduler_hooks()
     try:
+        check(MAIN_USES if in_main else SCHEDULER_USES)
         install(table)
     except IncompatibleSGLang as exc:
         raise SystemExit(f"fasttts: {exc}") from exc

@@ -39,11 +39,13 @@ class Retention(EvictionStrategy):
         stock: EvictionStrategy,
         state: Callable[[], Any],
         paths: Callable[[], Iterable[LivePath]],
+        on_short: Callable[[], None] = lambda: None,
     ) -> None:
         self._tree = tree
         self._stock = stock
         self._state = state
         self._paths = paths
+        self._on_short = on_short
         self.evicts = False  # whether anything ever was
         self._seen: Any = None  # state at the last look
         self._live: dict[int, Any] = {}  # priority by node id; None: what the stock strategy says
@@ -69,6 +71,9 @@ class Retention(EvictionStrategy):
         self._seen, self._looked_s = state, time.monotonic()
         nodes = self._valued()
         self._live = dict.fromkeys((node.id for node, _ in nodes))
+        all_tokens = self._tree.evictable_size() + self._tree.protected_size()
+        if 2 * sum(len(node.key) for node, _ in nodes) > all_tokens:
+            self._on_short()
         free = [(worth, node) for node, worth in nodes if node.lock_ref == 0]
         free = [(worth, node) for worth, node in free if node.priority == OURS]
         free.sort(key=lambda entry: entry[0])

@@ -43,6 +43,13 @@ class Row:
         """Whether it stands in SGLang's queue, new or retracted."""
         return self.req is not None and self.req.req_pool_idx is None
 
+    @property
+    def tokens_left(self) -> int:
+        """Tokens that it will probably still decode for its node."""
+        search, done = self.search, self.num_own
+        budget = search.rules.budget - self.branch.parent_len - done
+        return max(1, min(budget, search.lengths.left(done)))
+
     def own_ids(self) -> array:  # type: ignore[type-arg]
         """The current node's tokens so far."""
         ids: array = self.req.output_ids[self.begin :]  # type: ignore[type-arg]

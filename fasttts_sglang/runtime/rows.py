@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-from array import array
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -112,26 +111,39 @@ class RowFactory:
         scheduler.waiting_queue.append(req)
         req.time_stats.set_wait_queue_entry_time()
 
-    def fork(self, rows: Sequence[Row]) -> tuple[ScheduleBatch | None, list[Row]]:
+    def fork(
+        self, rows: Sequence[Row], reserved: int | None = None
+    ) -> tuple[ScheduleBatch | None, list[Row]]:
         """Make decode rows that need no prefill.
 
+        Args:
+            reserved: KV slots that running rows will still need; a row whose node would probably
+                not fit beside them is not made. None: all are.
+
         Returns:
-            A batch to merge into the running one, and the rows whose prefix is not cached.
+            A batch to merge into the running one, and the rows that were not made.
         """
         if self._paths is None:
             return None, list(rows)
         reqs, last, failed = [], [], []
+        num_rows = len(rows) + self._scheduler.running_batch.batch_size()
         cached: dict[int, tuple[KvEnd, torch.Tensor] | None] = {}  # siblings share one look-up
-        for row in rows:
+        for index, row in enumerate(rows):
             branch = row.branch
             source = branch if branch.partial else row.search.parent(branch)
             if id(source) not in cached:
-                cached[id(source)] = self._cached(source, row, len(rows))
+                beside = RESERVE * num_rows if reserved is None else reserved + row.tokens_left
+                cached[id(source)] = self._cached(source, row, beside)
             found = cached[id(source)]
             if found is None:
                 failed.append(row)
                 continue
             end, slots = found
+            if reserved is not None:
+                reserved += row.tokens_left
+                if not self._fits(end, reserved):
+                    failed += rows[index:]
+                    break
             req = self._request(row)
             self._paths.hold(req, end, slots)
             req.kv_committed_len = len(slots)
@@ -140,8 +152,19 @@ class RowFactory:
             last.append((branch.partial or branch.ids or row.search.prompt)[-1])
         return (self._decode_ready(reqs, last) if reqs else None), failed
 
-    def _cached(self, source: Branch, row: Row, num_rows: int) -> tuple[KvEnd, torch.Tensor] | None:
-        """Where the KV of `source` ends and its slots but for the last token's, or None."""
+    def _fits(self, end: KvEnd, num_tokens: int) -> bool:
+        """Whether there is room for so many tokens while the path down to `end` is held."""
+        self._tree.inc_lock_ref(end.node)
+        fits = num_tokens <= self.free_tokens
+        self._tree.dec_lock_ref(end.node)
+        return fits
+
+    def _cached(self, source: Branch, row: Row, beside: int) -> tuple[KvEnd, torch.Tensor] | None:
+        """Where the KV of `source` ends and its slots but for the last token's, or None.
+
+        Args:
+            beside: Tokens for which there must be room if some of it is to come from the host.
+        """
         assert self._paths is not None
         branch = row.branch
         size = len(row.search.prompt) + len(branch.ids) + len(branch.partial or ())
@@ -150,19 +173,14 @@ class RowFactory:
             ids = row.search.prompt + branch.ids
             if branch.partial:
                 ids += branch.partial
-            self._restore(row, ids, num_rows)
+            if self.offload is not None:
+                restored = self.offload.restore(ids, len(ids) - 1, beside)
+                row.search.counts.restored_tokens += restored
             source.kv = self._paths.find(ids)
             slots = self._paths.slots(source.kv)
         if source.kv is None or slots is None or len(slots) < size - 1:
             return None
         return source.kv, slots[: size - 1]
-
-    def _restore(self, row: Row, ids: "array[int]", num_rows: int) -> None:
-        """Bring back what of `ids` is on the host, if all rows can go on beside it."""
-        if self.offload is not None:
-            num_rows += self._scheduler.running_batch.batch_size()
-            restored = self.offload.restore(ids, len(ids) - 1, RESERVE * num_rows)
-            row.search.counts.restored_tokens += restored
 
     def _decode_ready(self, reqs: list[Req], last_tokens: list[int]) -> ScheduleBatch:
         """A batch as if `reqs` had been prefilled.

@@ -47,8 +47,10 @@ class Scoring:
         self._replay = replay
         self._counts = counts
         self._alternate = alternate
+        self.early = False  # eviction should know early which nodes will survive
         self._waiting: list[Branch] = []  # complete, without a score
         self._handed_out: list[Branch] = []
+        self._counted = (0, 0)  # of those that wait: all, and those that were ready
 
     def add(self, branch: Branch) -> None:
         """`branch` is complete."""
@@ -64,12 +66,38 @@ class Scoring:
             return False
         if not self._tree.num_decoding:
             return True
-        return self._tree.looks_ahead and _EAGER * len(self._waiting) >= len(self._tree.members)
+        few = len(self._tree.members) / _EAGER
+        if len(self._waiting) < few or not self._knows_early:
+            return False
+        return not self.early or self._num_ready() >= few
+
+    def _num_ready(self) -> int:
+        """How many of those that wait can be scored now; they only become more."""
+        if self._counted[0] != len(self._waiting):
+            self._counted = len(self._waiting), sum(map(self._ready, self._waiting))
+        return self._counted[1]
+
+    def _ready(self, branch: Branch) -> bool:
+        """Whether `branch` can be scored now.
+
+        A node decoded ahead waits for its parent's score, else both would compute that step. Where
+        memory is short, siblings are scored together, so that their prefix must be there once.
+        """
+        parent = branch.step.parent
+        if parent is None or parent.node is None:
+            return False
+        if not self.early or not parent.path or not self._tree.num_decoding:
+            return True
+        return all(step.complete for step in parent.children.values() if step.requested)
 
     @property
     def eager(self) -> bool:
         """Whether what is complete may be scored together with another search's."""
-        return self._tree.looks_ahead and not self._handed_out
+        return self._knows_early and not self._handed_out
+
+    @property
+    def _knows_early(self) -> bool:
+        return self.early or self._tree.looks_ahead
 
     def prompt_job(self) -> ScoreJob:
         """Brings the prompt's KV into the verifier's cache."""
@@ -83,10 +111,9 @@ class Scoring:
         """
         turned = self._alternate and backwards(self._tree.num_rounds)
         self._waiting.sort(key=lambda branch: branch.path, reverse=turned)
-        # a node decoded ahead waits for its parent's score, else both would compute that step
-        ready = [branch for branch in self._waiting if branch.step.parent_scored]
-        self._waiting = [branch for branch in self._waiting if not branch.step.parent_scored]
-        self._handed_out = []
+        ready = [branch for branch in self._waiting if self._ready(branch)]
+        self._waiting = [branch for branch in self._waiting if not self._ready(branch)]
+        self._handed_out, self._counted = [], (0, 0)
         jobs = []
         for branch in ready:
             job = self._job(branch, branches[branch.path[:-1]])

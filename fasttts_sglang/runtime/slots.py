@@ -6,13 +6,15 @@ from typing import Any
 from ..scheduling.order import depth_first
 from ..scheduling.slots import FLOOR, choose
 from .active_search import ActiveSearch
+from .admission import place
 from .branch import Branch
-from .prefix_order import PrefixOrder, place
+from .prefix_order import PrefixOrder
 from .row import Row
 from .rows import RESERVE as _RESERVE
 from .rows import RowFactory
 
 _AMPLE = 64  # and above which it may begin
+_PLENTY = 256  # above which nobody asks how long steps will be
 _IDLE = 16  # slots are filled when 1 / _IDLE of them are idle: starting rows has a fixed cost
 
 
@@ -96,7 +98,7 @@ class Slots:
             return False
         waiting = {req.rid for req in queue}
         if self._order is not None:
-            waiting -= self._order.following  # no lack of room
+            waiting -= self._order.admission.following  # no lack of room
         stuck = bool(waiting & self._waited)
         self._waited = waiting
         return stuck
@@ -185,10 +187,13 @@ class Slots:
             self._rows.free_rows,
             self._scheduler.max_running_requests - running.batch_size(),
         )
-        room = self._rows.free_tokens // _RESERVE - running.batch_size()
-        fit = max(0, min(free, room))
         order = [*asked, *(row for row in new if not row.branch.step.requested)]
-        batch, failed = self._rows.fork(order[:fit])
+        tokens, beside = self._rows.free_tokens, None
+        if self._order is None or tokens >= _PLENTY * (running.batch_size() + len(new)):
+            fit = max(0, min(free, tokens // _RESERVE - running.batch_size()))
+        else:
+            fit, beside = max(0, free), self._order.admission.reserved(running)
+        batch, failed = self._rows.fork(order[:fit], beside)
         for row in [*failed, *order[fit:]]:
             if row.branch.step.requested:
                 self._rows.enqueue(row)

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+from ..search.algorithms import SAMPLING
 from ..search.core import Finish
 from ..search.params import SearchParams
 from ..search.replay import Replay
 from .row import Row
 from .steps import StepEnds
+
+_STEP_TOKENS = 64  # of a step, as long as none is known
 
 
 class StepRules:
@@ -30,6 +33,15 @@ class StepRules:
         self._params = params
         self._steps = steps
         self._plain = steps.plain if replay is None else range(vocab_size)
+
+    @property
+    def first_guess(self) -> float:
+        """Tokens of a node, as long as none is known."""
+        params = self._params
+        if params.algorithm in SAMPLING:
+            return self.budget
+        step = min(_STEP_TOKENS, params.step_tokens or _STEP_TOKENS)
+        return min(self.budget, step * params.verify_every)
 
     def set_out(self, row: Row) -> None:
         """Prepare `row` for the node that it is about to decode."""

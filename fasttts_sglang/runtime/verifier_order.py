@@ -1,6 +1,6 @@
 """Which jobs of the verifier wait for others, so that no prefix is computed twice in a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,6 +9,21 @@ from .prefixes import look_up
 from .reading import Reading, ScoreJob
 
 _FEW = 16  # missing tokens that are rather computed twice than waited for
+
+
+def front(jobs: Iterable[ScoreJob], room: int) -> list[ScoreJob]:
+    """As many of `jobs`, in depth-first order, as have room for all their tokens together.
+
+    What comes later would evict what they need, or they what it has brought in.
+    """
+    found: list[ScoreJob] = []
+    for job in jobs:
+        reading = job.reading
+        room -= len(reading.ids) - (_shared(found[-1].reading, reading) if found else 0)
+        if found and room < 0:
+            break
+        found.append(job)
+    return found
 
 
 def leaders(tree: Any, jobs: Sequence[ScoreJob]) -> list[ScoreJob]:

@@ -18,7 +18,7 @@ from .kv_paths import KvEnd, KvPaths
 from .lane import Lane, Values
 from .offload import Offload
 from .reading import ScoreJob
-from .verifier_order import leaders
+from .verifier_order import front, leaders
 from .verifier_worker import MAX_ROWS, VerifierWorker
 
 
@@ -62,6 +62,7 @@ class VerifierRunner:
         self._flight: _Flight | None = None
         self._by_key: dict[bytes, ScoreJob] = {}  # of jobs in the queue or in flight
         self._twins: list[ScoreJob] = []  # their last key is that of another
+        self.num_forwards = 0
         self._alone = 0  # jobs from the front of the queue that get a forward each
 
     def path_budget(self, prompt_tokens: int, max_tokens: int) -> int:
@@ -204,6 +205,7 @@ class VerifierRunner:
         reqs: list[Req] = []
         jobs: list[ScoreJob] = []
         try:
+            self.num_forwards += 1
             self._admit(jobs, reqs, self._lead())
             if not jobs:
                 return None
@@ -284,7 +286,8 @@ class VerifierRunner:
         """Let jobs come first that compute no prefix twice in a batch; returns how many may."""
         if not getattr(self.tree.eviction_strategy, "evicts", False):
             return self._max_rows
-        first = leaders(self.tree, list(self._queue))
+        room = self._allocator.available_size() + self.tree.evictable_size()
+        first = leaders(self.tree, front(self._queue, room // 4))
         leading = set(map(id, first))
         self._queue = deque([*first, *(job for job in self._queue if id(job) not in leading)])
         return min(len(first), self._max_rows)

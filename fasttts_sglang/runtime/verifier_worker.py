@@ -21,7 +21,7 @@ from ..errors import ConfigError
 from ..memory.roofline import VERIFIER_ROWS
 from ..verifier.families import family_for
 from .kv_split import generator_bytes, kv_split
-from .pools.build import at_largest, beside, elastic
+from .pools.build import at_largest, beside, elastic, to_whole_units
 from .prefill_graphs import prefill_graphs
 from .rendering import Renderer, SharedTokens, TextRenderer
 
@@ -120,6 +120,9 @@ class VerifierWorker(TpModelWorker):
             with elastic(beside_bytes) as build:
                 self.alloc_memory_pool()
             self.backing = build.backing  # None: the pool has a fixed size
+            self.spare_bytes = 0  # of its memory that fill no unit
+            if self.backing is not None:
+                self.spare_bytes = to_whole_units(self.model_runner, self.backing)
             with at_largest(self.model_runner, self.backing):
                 self.init_attention_backends()
                 self.init_cuda_graphs(capture_decode_cuda_graph=False)

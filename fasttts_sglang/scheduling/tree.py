@@ -67,6 +67,8 @@ class SearchTree:
         self._stale = False  # estimates are older than the scores
         self._gives_way = False  # nothing is decoded ahead
         self._chance: dict[Path, float] = {}  # of a node to be asked for and to survive
+        self._looked = -1  # nodes that were scored at the last look at the round
+        self._num_scored = 0
         self._ahead: list[Step] = []
         root = Step((), None, requested=True, finish=Finish.STOP, node=Node())
         self._kept: dict[Path, Step] = {(): root}  # what the algorithm may still expand
@@ -99,6 +101,7 @@ class SearchTree:
         if step.parent is not None and step.parent.path:
             self._model.observe(step.parent.value, step.value)
         self._unscored -= step.requested
+        self._num_scored += 1
         self._stale = True
 
     def advance(self, enough: Callable[[], bool] = lambda: False) -> bool:
@@ -156,6 +159,12 @@ class SearchTree:
         """Whether scores or a round have come since the last estimate."""
         return self._stale
 
+    def look(self) -> None:
+        """Bring `chance` up to date for the round's nodes, where `ahead` does not."""
+        if self._mode is not Speculation.FULL and self._looked != self._num_scored:
+            self._looked = self._num_scored
+            self._estimate(levels=1)
+
     def chance(self, step: Step) -> float:
         """How likely a live node will be expanded: asked for, and among its round's survivors."""
         chance = self._chance.get(step.path)
@@ -207,7 +216,7 @@ class SearchTree:
         self._round, self._stale = state, True
         self.num_rounds += 1
         self.num_children += state.num_children
-        self._members = []
+        self._members, self._looked = [], -1
         for expand in sorted(state.expansions, key=lambda expand: expand.node.path):
             parent = self._kept[expand.node.path]
             for index in range(expand.num_children):
@@ -262,7 +271,7 @@ class SearchTree:
             found.append(child)
         return found
 
-    def _estimate(self) -> None:
+    def _estimate(self, levels: int = MAX_AHEAD) -> None:
         """Estimate, level by level, how likely each node is to be asked for and to survive."""
         self._chance = {}
         line = self._model.line()
@@ -273,7 +282,7 @@ class SearchTree:
             for prediction in (self._predict(parent, line),)
             for step in siblings
         ]
-        for _ in range(MAX_AHEAD):
+        for depth in range(levels):
             racing = [entry for entry in level if entry[0].extendable]
             if not racing or self._places == 0:
                 return
@@ -282,7 +291,7 @@ class SearchTree:
             level = []
             for (step, *_), chance in zip(racing, chances.tolist(), strict=True):
                 self._chance[step.path] = chance
-                if chance >= UNLIKELY and step.complete:
+                if depth + 1 < levels and chance >= UNLIKELY and step.complete:
                     prediction = self._predict(step, line)
                     for index in range(step.fanout):
                         child = _child(step, index)

@@ -44,5 +44,8 @@ class ScoreCache:
         if len(self._scores) > self._capacity:
             self._scores.popitem(last=False)
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._scores
+
     def __len__(self) -> int:
         return len(self._scores)

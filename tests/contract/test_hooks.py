@@ -1,9 +1,11 @@
 """The hook table fits the installed SGLang, and a table that does not fit is refused."""
 
+import ast
 import hashlib
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from sglang.srt.plugins.hook_registry import HookType
@@ -11,18 +13,20 @@ from sglang.srt.plugins.hook_registry import HookType
 from fasttts_sglang.errors import IncompatibleSGLang
 from fasttts_sglang.runtime import hooks, stock_cli
 from fasttts_sglang.runtime.cpu.hooks import CPU_MAIN_HOOKS, CPU_SCHEDULER_HOOKS
-from fasttts_sglang.runtime.hook import Hook, check
+from fasttts_sglang.runtime.hook import Hook, Use, check
 from fasttts_sglang.runtime.offload_hooks import OFFLOAD_HOOKS
 from fasttts_sglang.runtime.pools.hooks import POOL_HOOKS
+from fasttts_sglang.runtime.uses import MAIN_USES, SCHEDULER_USES
 
 TABLE = (*hooks.SCHEDULER_HOOKS, *hooks.MAIN_HOOKS, *hooks.HTTP_HOOKS, *CPU_MAIN_HOOKS)
 TABLE += (*CPU_SCHEDULER_HOOKS, *POOL_HOOKS, *OFFLOAD_HOOKS, *stock_cli.HOOKS)
+ROWS: tuple[Hook | Use, ...] = (*TABLE, *MAIN_USES, *SCHEDULER_USES)
 
 
-@pytest.mark.parametrize("hook", TABLE, ids=lambda hook: hook.target.rsplit(".", 1)[-1])
-def test_target_exists_and_takes_what_we_rely_on(hook: Hook) -> None:
-    hook.check()
-    assert hook.why
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.target.rsplit(".", 1)[-1])
+def test_target_exists_and_takes_what_we_rely_on(row: Hook | Use) -> None:
+    row.check()
+    assert row.why
 
 
 def test_the_decode_loop_that_we_shorten_is_the_one_we_read() -> None:
@@ -55,6 +59,39 @@ def nothing(*_: object) -> None:
 def test_a_misfit_is_named(target: str, needs: tuple[str, ...], message: str) -> None:
     with pytest.raises(IncompatibleSGLang, match=message):
         check([Hook(target, needs, HookType.AFTER, nothing, "test")])
+    with pytest.raises(IncompatibleSGLang, match=message):
+        check([Use(target, needs, "test")])
+
+
+def test_a_value_of_another_type_is_named() -> None:
+    target = "sglang.srt.managers.utils._async_d2h"
+    with pytest.raises(IncompatibleSGLang, match="_async_d2h is no longer dict but function"):
+        check([Use(target, dict, "test")])
+
+
+def private_names(node: ast.AST) -> list[str]:
+    """`_name` of `other._name`, or imported from SGLang."""
+    if isinstance(node, ast.Attribute):
+        of_us = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+        names = [] if of_us else [node.attr]
+    elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sglang"):
+        names = [alias.name for alias in node.names]
+    else:
+        names = []
+    return [name for name in names if name.startswith("_") and not name.startswith("__")]
+
+
+def test_every_private_name_that_we_use_is_a_row() -> None:
+    attributes = {"_request_dispatcher", "_result_dispatcher"}  # of instances: nothing to look at
+    used = {
+        name
+        for path in Path(hooks.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in private_names(node)
+    }
+    assert used - attributes == {
+        row.target.rsplit(".", 1)[-1] for row in (*MAIN_USES, *SCHEDULER_USES)
+    }
 
 
 def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:

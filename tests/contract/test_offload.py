@@ -52,7 +52,7 @@ class Searches(LivePaths):
 
     state = rounds
 
-    def of_generator(self) -> Iterator[LivePath]:
+    def paths(self) -> Iterator[LivePath]:
         for number, (ids, worth) in enumerate(self.live.items()):
             yield LivePath(str(number), (), array("q", ids), worth)
 
@@ -88,9 +88,7 @@ class Model:
         self.buffers = [*self.pool.k_buffer, *self.pool.v_buffer]
         memory = HostMemory(self.buffers, host_rows)
         self.memory = memory
-        self.offload = Offload(
-            "generator", self.tree, memory, self.searches, self.searches.of_generator
-        )
+        self.offload = Offload("generator", self.tree, memory, self.searches)
 
     def compute(self, ids: Ids) -> int:
         """Prefill what is not cached; returns how many tokens that are."""

@@ -11,12 +11,13 @@ from sglang.srt.mem_cache.radix_cache import RadixCache, RadixKey
 
 from fasttts_sglang.runtime.branch import Branch
 from fasttts_sglang.runtime.live_paths import LivePaths
-from fasttts_sglang.runtime.order_hooks import let_one_lead
+from fasttts_sglang.runtime.order_hooks import admit_what_fits
 from fasttts_sglang.runtime.prefix_order import PrefixOrder
 from fasttts_sglang.runtime.prefixes import look_up
 from fasttts_sglang.runtime.reading import Reading, ScoreJob
 from fasttts_sglang.runtime.row import Row
-from fasttts_sglang.runtime.verifier_order import leaders
+from fasttts_sglang.runtime.verifier_order import front, leaders
+from fasttts_sglang.scheduling.lengths import Lengths
 from fasttts_sglang.scheduling.tree import Step
 from fasttts_sglang.search.core import Finish, Path
 
@@ -73,6 +74,9 @@ def half_cached(paths: list[Path], held: list[tuple[int, int]]) -> RadixCache:
     return tree
 
 
+params = SimpleNamespace(max_new_tokens=20)  # of an ordinary request
+
+
 class Search:
     """Some of an ActiveSearch."""
 
@@ -82,15 +86,25 @@ class Scheduler:
 
     def __init__(self, tree: RadixCache, paths: list[Path]) -> None:
         self.tree_cache, self.page_size = tree, 1
+        self.room = 10**6
+        self.token_to_kv_pool_allocator = SimpleNamespace(available_size=lambda: self.room)
+        self.new_token_ratio_tracker = SimpleNamespace(current=0.5)
         self.order = PrefixOrder(self, LivePaths(list))
         runner = SimpleNamespace(order=self.order)
         counts = SimpleNamespace(rounds=1)
         self.search: Any = Search()
         vars(self.search).update(
-            rid="s", prompt=PROMPT, branches={}, rows=[], counts=counts, runner=runner
+            rid="s",
+            prompt=PROMPT,
+            branches={},
+            rows=[],
+            counts=counts,
+            runner=runner,
+            rules=SimpleNamespace(budget=1000),
+            lengths=Lengths(STEP),
         )
         for path in paths:
-            for depth in range(1, len(path) + 1):
+            for depth in range(len(path) + 1):
                 self.branch(path[:depth], complete=depth < len(path))
         self.search.branches.update({path: self.leaf(path) for path in paths})
         self.waiting_queue = [self.request(path, turn) for turn, path in enumerate(paths)]
@@ -109,13 +123,29 @@ class Scheduler:
     def request(self, path: Path, turn: int) -> Any:
         row = Row(self.search, self.search.branches[path], turn=turn)
         self.search.rows.append(row)
-        row.req = SimpleNamespace(rid=str(path), req_pool_idx=None, output_ids=[], fasttts=row)
+        row.req = SimpleNamespace(
+            rid=str(path),
+            req_pool_idx=None,
+            output_ids=[],
+            fasttts=row,
+            sampling_params=SimpleNamespace(max_new_tokens=1000),
+        )
         return row.req
 
-    def prefill(self, _scheduler: Any, _running: Any) -> list[Any]:
-        """SGLang with room for everything."""
+    def prefill(self, _scheduler: Any, running: Any) -> Any:
+        """SGLang with room for everything that we let it see."""
         admitted, self.waiting_queue = self.waiting_queue, []
-        return admitted
+        return SimpleNamespace(admitted=admitted, running_batch=running)
+
+
+class Running:
+    """A batch that SGLang decodes."""
+
+    def __init__(self, reqs: list[Any]) -> None:
+        self.reqs, self.batch_is_full = reqs, False
+
+    def is_empty(self) -> bool:
+        return not self.reqs
 
 
 @given(leaves, parts)
@@ -128,10 +158,10 @@ def test_waiting_rows_compute_every_prefix_once(
     scheduler = Scheduler(tree, rows)
     prefixes = [sequence(path[:-1]) for path in rows]
     needed, computed, passes = unique(tree, prefixes), 0, 0
-    running = SimpleNamespace(batch_is_full=False)
+    running = Running([])
     while scheduler.waiting_queue:
         before = [req.rid for req in scheduler.waiting_queue]
-        admitted = let_one_lead(scheduler.prefill, scheduler, running)
+        admitted = admit_what_fits(scheduler.prefill, scheduler, running).admitted
         assert admitted
         left = [req.rid for req in scheduler.waiting_queue]
         assert left == [rid for rid in before if rid in left]  # nobody has lost a place
@@ -150,14 +180,68 @@ def test_who_shares_what_is_being_prefilled_waits_too() -> None:
     scheduler = Scheduler(cache(), rows)
     first = scheduler.waiting_queue.pop(0)
     first.req_pool_idx, first.cache_protected_len = 3, 0
-    assert scheduler.order.look(room=True) == {str(path) for path in rows[1:]}  # the prompt
+    admission, running = scheduler.order.admission, Running([])
+    assert admission.withheld(running) == {str(path) for path in rows[1:]}  # the prompt
     tree = scheduler.tree_cache
     tree.insert(InsertParams(key=RadixKey(PROMPT[:], None)))
-    assert scheduler.order.look(room=True) == {str((0, 0, 1))}
+    assert admission.withheld(running) == {str((0, 0, 1))}
     first.cache_protected_len = len(sequence((0, 0)))
     tree.insert(InsertParams(key=RadixKey(sequence((0, 0)), None)))
-    assert scheduler.order.look(room=True) == set()
-    assert scheduler.order.look(room=False) == set()
+    assert admission.withheld(running) == set()
+    running.batch_is_full = True
+    assert admission.withheld(running) == set()
+
+
+@given(leaves, st.integers(0, 400), st.booleans())
+def test_rows_are_admitted_in_order_as_far_as_their_steps_will_fit(
+    paths: set[Path], room: int, idle: bool
+) -> None:
+    rows = sorted(p for p in paths if not any(q[: len(p)] == p and q != p for q in paths))
+    tree = cache()
+    for path in rows:
+        tree.insert(InsertParams(key=RadixKey(sequence(path[:-1]), None)))
+    scheduler = Scheduler(tree, rows)
+    scheduler.room = room - tree.evictable_size()
+    running = Running(
+        [] if idle else [SimpleNamespace(sampling_params=params, output_ids=[0] * 20)]
+    )
+    plan = admit_what_fits(scheduler.prefill, scheduler, running)
+    admitted = [req.fasttts.branch.path for req in plan.admitted]
+    left = [req.fasttts.branch.path for req in scheduler.waiting_queue]
+    assert admitted + left == rows
+    needed = [
+        len({ids[:end] for ids in map(tuple, some) for end in range(1, len(ids) + 1)})
+        + STEP * len(some)
+        for some in ([sequence(path[:-1]) for path in rows[:end]] for end in range(len(rows) + 1))
+    ]
+    fit = max(end for end, tokens in enumerate(needed) if tokens <= room or end == 0)
+    assert len(admitted) == (max(fit, 1) if idle else fit)
+    assert running.batch_is_full == (not idle and bool(left))
+    assert all(req.sampling_params.max_new_tokens == STEP for req in plan.admitted)
+    if running.batch_is_full:
+        again = admit_what_fits(refuse, scheduler, running)
+        assert running.batch_is_full and again is None
+        scheduler.waiting_queue.append(SimpleNamespace(rid="ordinary"))
+        scheduler.room = -(10**6)
+        later = admit_what_fits(scheduler.prefill, scheduler, running)
+        assert [req.rid for req in later.admitted] == ["ordinary"]
+
+
+def refuse(_scheduler: Any, running: Any) -> None:
+    """What SGLang does if the batch is full."""
+    assert running.batch_is_full
+
+
+def test_what_rows_will_probably_need_is_reserved_for_them() -> None:
+    scheduler = Scheduler(cache(), [(0,), (1,)])
+    one, other = (req.fasttts for req in scheduler.waiting_queue)
+    one.req.output_ids = list(range(10))
+    assert (one.tokens_left, other.tokens_left) == (STEP - 10, STEP)
+    one.req.output_ids = list(range(STEP))
+    assert one.tokens_left == STEP // 2
+    ordinary = SimpleNamespace(sampling_params=params, output_ids=[1, 2])
+    running: Any = Running([one.req, ordinary])
+    assert scheduler.order.admission.reserved(running) == STEP // 2 + (20 - 2) // 2
 
 
 @given(leaves, parts)
@@ -179,6 +263,18 @@ def test_the_verifier_computes_every_prefix_once(
         done = set(map(id, batch))
         todo = [one for one in todo if id(one) not in done]
     assert computed <= needed + FEW * len(nodes)
+
+
+@given(leaves, st.integers(0, 600))
+def test_the_verifier_takes_what_fits_together(paths: set[Path], room: int) -> None:
+    jobs = [job(path) for path in sorted(paths)]
+    some = front(jobs, room)
+    assert some == jobs[: len(some)]  # in their order, at least one
+    tokens = [
+        len({tuple(one.token_ids[:end]) for one in few for end in range(1, len(one.token_ids) + 1)})
+        for few in (jobs[: end + 1] for end in range(len(jobs)))
+    ]
+    assert len(some) == max(1, sum(num_tokens <= room for num_tokens in tokens))
 
 
 def job(path: Path) -> ScoreJob:

@@ -60,6 +60,8 @@ def disturbed() -> dict[str, Any]:
             except AssertionError as refused:
                 found["refused"].append(str(refused))
         worker.join()
+        found["held"] = after_narrow_searches(engine, 4, hold=True)
+        found["released"] = after_narrow_searches(engine, 20, hold=False)
         try:
             sglang.collective_rpc("fasttts_resize", generator_share=2)
         except AssertionError as refused:
@@ -67,6 +69,24 @@ def disturbed() -> dict[str, Any]:
         time.sleep(1)  # an idle scheduler checks its pools, and dies if something leaked
         found["after"] = kv()
     return found
+
+
+def after_narrow_searches(engine: FastTTSEngine, times: int, *, hold: bool) -> list[Any]:
+    """The workloads that were last decided for, before and after searches of two beams."""
+    sglang: Any = engine._engine
+    sglang.collective_rpc("fasttts_resize", generator_share=0.5, hold=hold)
+
+    def decided_for() -> Any:
+        kv: Any = engine.wait(engine._client.memory())
+        return kv["budget"]["decided_for"]
+
+    narrow = PARAMS[0].replace(n=2, branch=2)
+    before = decided_for()
+    for _ in range(times):
+        engine.search(PROBLEMS, narrow)
+        if (after := decided_for()) != before:
+            break
+    return [before, after]
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.measures import Measures
+from benchmarks.points import Run
 
 
 def run(module: str, *arguments: str) -> str:
@@ -54,13 +55,36 @@ def test_an_ablation_goes_on_where_its_log_ends(tmp_path: Path) -> None:
     arguments += ["--stock-share", "0.4", "--together", "2", "--log", str(log), "--seeds"]
     rows = searches(run("benchmarks", *arguments, "1"))
     names = {row["system"] for row in rows}
-    assert {"stock, 40 % verifier", "everything off", "+ speculation full"} <= names
+    ours = {"+ prefix order", "+ planned split", "+ resizing"}
+    ours |= {"everything off", "+ speculation paper", "+ speculation full"}
+    assert names == {"stock, 40 % verifier", *ours}
     assert {(row["n"], row["seed"]) for row in rows} == {(8, 1)}
     before = log.read_text()
     said = run("benchmarks", *arguments, "1")
     assert searches(said) == []  # all is measured: no engine boots
     assert log.read_text() == before
     assert "| 8 | + speculation full |" in said
+
+
+def test_predictions_are_held_against_many_splits_in_one_boot(tmp_path: Path) -> None:
+    report = tmp_path / "planner.md"
+    arguments = ["--pairs", "toy+toy", "--kv-gib", "0.005", "--widths", "8", "16", "--seeds", "1"]
+    arguments += ["--steps", "3", "--step-tokens", "16", "--shares", "0.1", "0.2", "0.3", "0.7"]
+    said = run("benchmarks.planner", *arguments, "--out", str(report))
+    runs = [Run.from_json(line) for line in said.splitlines() if line.startswith('{"pair"')]
+    splits = {run.split for run in runs}
+    assert len(splits) == 5  # and the planned one, half and half: memory is ample
+    assert len(runs) == 10
+    tokens = {sum(split) for split in splits}
+    assert max(tokens) - min(tokens) < 256  # all of one budget, whole units each
+    for run_ in runs:
+        assert run_.planned == (abs(run_.generator_tokens - run_.verifier_tokens) < 300)
+        assert run_.rounds == 3
+        assert run_.verifier_s > 0  # the score cache knows none of it
+    table = report.read_text()
+    assert table.count("\n| toy+toy |") == 10
+    assert "of 10 points within 20 %" in table
+    assert table.count("planned ") == 2
 
 
 @pytest.mark.slow

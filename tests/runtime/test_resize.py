@@ -8,13 +8,19 @@ from typing import Any
 import pytest
 
 
+def said_by(module: str) -> Any:
+    """The JSON object that `tests.runtime.MODULE` prints."""
+    command = [sys.executable, "-W", "ignore", "-m", f"tests.runtime.{module}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    word = f"{module.upper()} "
+    marked = [line for line in done.stdout.splitlines() if line.startswith(word)]
+    assert marked, done.stderr[-3000:]
+    return json.loads(marked[0].removeprefix(word))
+
+
 @pytest.fixture(scope="module")
 def outcome() -> Any:
-    command = [sys.executable, "-W", "ignore", "-m", "tests.runtime.resizing"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    marked = [line for line in done.stdout.splitlines() if line.startswith("RESIZING ")]
-    assert marked, done.stderr[-3000:]
-    return json.loads(marked[0].removeprefix("RESIZING "))
+    return said_by("resizing")
 
 
 def test_results_do_not_depend_on_moves(outcome: Any) -> None:
@@ -27,6 +33,23 @@ def test_hundreds_of_moves_within_the_budget(outcome: Any) -> None:
     assert budget["resizes"] >= 150
     assert budget["peak_bytes"] <= budget["budget_bytes"]
     assert budget["state"] == "steady"
+
+
+def test_the_planner_looks_at_what_runs(outcome: Any) -> None:
+    """Beside the moves by hand: four searches of 16 beams, that end one after the other."""
+    assert outcome["after"]["budget"]["rule"] == "plan"
+    load, _ = outcome["held"]
+    assert load["width"] in (16, 32, 48, 64)
+    assert load["branch"] == 4
+    assert 5 < load["prompt_tokens"] < load["tokens"] <= 600
+    assert load["step_tokens"] is None or 1 < load["step_tokens"] < 100
+
+
+def test_a_split_that_is_held_is_not_looked_at(outcome: Any) -> None:
+    before, after = outcome["held"]
+    assert before == after
+    before, after = outcome["released"]
+    assert after["width"] <= 8 < before["width"]
 
 
 def test_nothing_leaks(outcome: Any) -> None:
@@ -43,3 +66,17 @@ def test_nothing_leaks(outcome: Any) -> None:
 
 def test_a_wrong_share_is_refused_by_name(outcome: Any) -> None:
     assert outcome["nonsense"] == "generator_share: must be between 0 and 1, got 2"
+
+
+def test_the_planner_mends_a_bad_split_by_itself() -> None:
+    """A tenth for the generator, which needs more for 64 beams; once it has it, nothing moves."""
+    found = said_by("replanning")
+    assert all(found["same"])
+    before, after = found["before"], found["after"]
+    assert before["resizes"] == before["rolled_back"] == after["rolled_back"] == 0
+    assert 1 <= after["resizes"] <= 2
+    assert after["mapped_bytes"]["generator"] > 2 * before["mapped_bytes"]["generator"]
+    assert after["peak_bytes"] <= after["budget_bytes"]
+    load = after["decided_for"]
+    assert (load["width"], load["branch"], load["prompt_tokens"]) == (64, 4, 40)
+    assert load["step_tokens"] == pytest.approx(20, rel=0.2)

@@ -1,28 +1,35 @@
 """The parts of the benchmarks that need no engine."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import options, plan, slices
+from benchmarks import options, plan, points, predicted, slices
 from benchmarks.baselines.stock import Prefilled, ReplayedSteps, StockPair
-from benchmarks.budget import GIB, kv_bytes_per_token, split
+from benchmarks.budget import GIB, RESERVE, kv_bytes_per_token, split, weight_bytes
 from benchmarks.hook_time import take_tokens_us
 from benchmarks.log import Log
 from benchmarks.machine import Machine
 from benchmarks.measures import Measures
+from benchmarks.setting import shaped
 from benchmarks.shapes import PAIRS, SHAPES
 from benchmarks.workload import work
-from fasttts_sglang import SearchParams
+from fasttts_sglang import FastTTSConfig, SearchParams
+from fasttts_sglang.memory.machines import MACHINES
+from fasttts_sglang.memory.planner import Planner
+from fasttts_sglang.runtime import kv_split
 from fasttts_sglang.search.replay import Replay, ReplaySpec
+from tests.unit import test_kv_split
 
 SPEC = ReplaySpec(mean_tokens=9, min_steps=2, max_steps=4)
 
@@ -154,7 +161,6 @@ def test_an_ablation_adds_one_switch_after_the_other() -> None:
     switches = (
         plan.Switch("all off", {"max_searches": 1}, {"speculation": "off"}),
         plan.Switch("+ searches", {"max_searches": 2}),
-        plan.Switch("+ from another version", {"no_such_field": True}),
         plan.Switch("+ paper", params={"speculation": "paper"}),
         plan.Switch("+ plan", planned=True),
         plan.Switch("+ full", params={"speculation": "full"}),
@@ -198,6 +204,25 @@ def test_the_ablation_begins_with_everything_off_and_ends_with_the_default() -> 
     assert columns[-1].params == {"speculation": "full"}
 
 
+def test_the_ablation_names_fields_that_there_are() -> None:
+    """A name that the configuration does not have was once left out without a word."""
+    for switch in plan.SWITCHES:
+        FastTTSConfig(**switch.config)
+        SearchParams(**switch.params)
+    parts = plan.ablation(0.3, 0.3, 0.2)
+    assert [column.name for part in parts for column in part.columns] == [
+        "stock, 30 % verifier",
+        "everything off",
+        "+ prefix order",
+        "+ planned split",
+        "+ resizing",
+        "+ speculation paper",
+        "+ speculation full",
+    ]
+    last = parts[-1]
+    assert (last.our_share, dict(last.config)) == (0.2, {"prefix_order": True, "kv_resize": "auto"})
+
+
 def test_a_log_gives_back_what_belongs_to_its_setting(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     one, other = Log(path, "one", "card"), Log(path, "other", "card")
@@ -219,7 +244,7 @@ def test_a_log_gives_back_what_belongs_to_its_setting(tmp_path: Path) -> None:
         (["--quick", "--kv-gib", "1"], "--kv-gib: needs --gpu"),
         (["--gpu", "--sweep"], "--sweep: needs --kv-gib or --gpu-gib"),
         (["--gpu", "--pair", "7b+toy"], "invalid choice: '7b+toy'"),
-        (["--gpu", "--stock-share", "1.5"], "--stock-share: must be in (0, 1), got 1.5"),
+        (["--gpu", "--stock-share", "1.5"], "--stock-share: must be in [0.01, 0.95], got 1.5"),
         (["--gpu", "--gpu-gib", "4"], "--gpu-gib: the weights of 1.5b+1.5b take 5.75 GiB"),
         (["--gpu", "--ablate", "--sweep", "--kv-gib", "1"], "not allowed with"),
     ],
@@ -238,6 +263,38 @@ def test_a_card_becomes_a_budget_of_kv() -> None:
     assert setting.name == "7b+1.5b, 4.54 GiB of KV"
     generator = setting.stock(0.5)["generator_args"]["max_total_tokens"]
     assert generator == split("7b", "1.5b", args.kv_gib, 0.5)[0]
+
+
+@pytest.mark.parametrize("pair", ["7b+1.5b", "1.5b+7b", "1.5b+mistral-7b"])
+@pytest.mark.parametrize("share", [0.05, 0.15, 0.333, 0.6, 0.8])
+def test_on_a_small_card_both_systems_get_what_it_has_and_no_more(
+    pair: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The baseline by tokens, ours by --fasttts-kv-split beside --max-total-tokens, on a GPU with
+    plenty of memory."""
+    args = options.parse(None, ["--gpu", "--pair", pair, "--gpu-gib", "24"])
+    setting = options.setting(args, gpu=True)
+    stock = setting.stock(share)
+    engine, memory = setting.ours(share)
+    assert engine["max_total_tokens"] == stock["generator_args"]["max_total_tokens"]
+
+    world = SimpleNamespace(world_size=1, cpu_group=None, ranks=[0])
+    monkeypatch.setattr(kv_split, "get_world_group", lambda: world)
+    monkeypatch.setattr(kv_split, "get_available_gpu_memory", lambda *_, **__: 60.0)
+    monkeypatch.setattr(kv_split.calibration, "this_machine", lambda *_: MACHINES["h200"])
+    models = pair.split("+")
+    made = [test_kv_split.runner(SHAPES[model]) for model in models]
+    scheduler = test_kv_split.scheduler(SHAPES[models[0]], engine["max_total_tokens"])
+    verifier = SimpleNamespace(model_runner=made[1], model_config=made[1].model_config)
+    found = kv_split.kv_split(scheduler, verifier, FastTTSConfig(replay="{}", **memory))
+    assert found.plan is not None
+    assert found.verifier_tokens == pytest.approx(stock["verifier_args"]["max_total_tokens"], abs=4)
+    per_token = [kv_bytes_per_token(model) for model in models]
+    kv_bytes = engine["max_total_tokens"] * per_token[0] + found.verifier_tokens * per_token[1]
+    weights = weight_bytes(models[0]) + weight_bytes(models[1], verifier=True)
+    assert kv_bytes <= args.kv_gib * GIB
+    assert weights + kv_bytes <= (1 - RESERVE) * 24 * GIB
+    assert found.plan.budget_bytes <= args.kv_gib * GIB
 
 
 SLICE = """
@@ -298,3 +355,40 @@ def test_no_slice_starts_after_the_deadline(run_slices: Callable[..., list[str]]
 def test_the_hook_that_is_timed_takes_every_token() -> None:
     """Against a change of the runtime that would leave the timing loop with nothing to do."""
     assert take_tokens_us(3) > 0
+
+
+def run_of(split: tuple[int, int], seed: int, total_s: float, planned: bool = False) -> points.Run:
+    machine = MACHINES["h200"].to_dict()
+    return points.Run("toy+toy", 8, seed, *split, planned, 4, total_s, 0.1, 9, None, None, machine)
+
+
+def test_splits_are_compared_by_the_seeds_that_all_have() -> None:
+    spec = '{"min_steps": 4, "max_steps": 4}'
+    settings = {"toy+toy": shaped("toy", "toy", [8], spec, 0.01, gpu=False)}
+    runs = [
+        run_of((4000, 1000), 1, 4.0),
+        run_of((3000, 2000), 1, 4.4, planned=True),
+        run_of((4000, 1000), 2, 40.0),  # the other has none: the deadline was in between
+    ]
+    first, second = points.points(runs, settings)
+    assert [(p.share, p.planned, p.seeds, p.measured_s) for p in (first, second)] == [
+        (0.2, False, 1, 1.0),
+        (0.4, True, 1, 1.1),
+    ]
+    said = points.report([first, second])
+    assert "planned 1.100 s per round, best of 2 1.000 s at 0.200: 10.0 % slower" in said
+    assert "not measured" in points.report([first])
+    assert points.Run.from_json(runs[0].to_json()) == runs[0]
+
+
+def test_a_prediction_is_the_planners() -> None:
+    setting = shaped("7b", "1.5b", [256], "{}", 1.5, gpu=True)
+    models, work = predicted.models(setting), predicted.workload(setting, 256)
+    planner = Planner(*models, MACHINES["h200"], work)
+    tokens = (15_000, 12_000)
+    budget = sum(model.kv_bytes * each for model, each in zip(models, tokens, strict=True))
+    plan = planner.at(budget, models[1].kv_bytes * tokens[1])
+    run = dataclasses.replace(run_of(tokens, 1, 9.0), pair="7b+1.5b", n=256)
+    (point,) = points.points([run], {"7b+1.5b": setting})
+    assert point.predicted_s == pytest.approx(plan.round_s, rel=0.01)
+    assert point.off == pytest.approx(plan.round_s / (9.0 / 4) - 1, rel=0.05)

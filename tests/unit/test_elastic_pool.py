@@ -26,6 +26,7 @@ from sglang.srt.mem_cache.cache_init_params import CacheInitParams  # noqa: E402
 from sglang.srt.mem_cache.memory_pool import ReqToTokenPool  # noqa: E402
 from sglang.srt.mem_cache.radix_cache import RadixCache, RadixKey  # noqa: E402
 
+from fasttts_sglang.runtime.pools.build import to_whole_units  # noqa: E402
 from fasttts_sglang.runtime.pools.elastic_pool import ElasticPool  # noqa: E402
 from fasttts_sglang.runtime.pools.plain_backing import PlainBacking  # noqa: E402
 
@@ -230,3 +231,28 @@ def test_whole_units_in_a_number_of_bytes() -> None:
         0, 0, UNIT - 1, 3 * UNIT - 1, LARGEST,
     ]  # fmt: skip
     assert pool.bytes_at(UNIT - 1) == size and pool.bytes_at(UNIT) == 2 * size
+
+
+@given(st.tuples(st.integers(8, 90), st.integers(8, 90)), st.sampled_from([1, 2, 3]))
+def test_new_pools_take_no_more_memory_than_they_were_given(
+    tokens: tuple[int, int], heads: int
+) -> None:
+    """Mapping whole units, both would: two of them, 5 % of what a 24 GB card leaves for KV."""
+    given_bytes = spare = units = mapped = 0
+    for size, rows in zip(tokens, (2, heads), strict=True):
+        backing = PlainBacking([(LARGEST + 1, rows, 4)] * 2, torch.float32, "cpu", UNIT)
+        backing.map(size + 1)
+        allocator = TokenToKVPoolAllocator(size, torch.float32, "cpu", None, False)
+        runner = SimpleNamespace(
+            token_to_kv_pool_allocator=allocator,
+            token_to_kv_pool=SimpleNamespace(size=size, mem_usage=0.0),
+            memory_pool_config=SimpleNamespace(max_total_num_tokens=size),
+            max_total_num_tokens=size,
+        )
+        spare = to_whole_units(runner, backing, spare)
+        assert allocator.available_size() == allocator.size == runner.max_total_num_tokens
+        assert backing.rows == allocator.size + 1
+        given_bytes += (size + 1) * backing.row_bytes
+        units, mapped = max(units, UNIT * backing.row_bytes), mapped + backing.mapped_bytes
+    assert mapped + spare == given_bytes
+    assert 0 <= spare < units

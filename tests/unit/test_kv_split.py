@@ -1,10 +1,13 @@
 """The split at start: planned, fraction or tokens, on a scheduler that is made up."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fasttts_sglang import FastTTSConfig
 from fasttts_sglang.errors import InsufficientMemory
@@ -86,7 +89,7 @@ def test_a_fraction_is_taken_as_it_is() -> None:
 
 
 def test_tokens_are_taken_as_they_are() -> None:
-    assert split(verifier_tokens=99) == module.KVSplit(99, None)
+    assert split(verifier_tokens=816) == module.KVSplit(816)
 
 
 def test_the_verifier_gets_as_many_tokens_as_a_given_generator() -> None:
@@ -97,30 +100,73 @@ def test_the_verifier_gets_as_many_tokens_as_a_given_generator() -> None:
     assert split(10_000_000).plan.budget_bytes == 2 * GIB  # they cannot both have so many
 
 
-@pytest.mark.parametrize("given", [{}, {"kv_split": "0.5"}])
+@pytest.mark.parametrize(
+    ("flags", "free_mib", "missing_mib"),
+    [
+        ({}, 16, 51),
+        ({"kv_split": "0.5"}, 16, 37),  # what the generator lacks is told first
+        ({"kv_split": "0.5"}, 60, 15),
+        ({"kv_split": "0.9", "max_total_tokens": 816}, 200, 202 + 45),  # more than there is
+        ({"kv_split": "0.1", "max_total_tokens": 800}, 2048, 1),
+        ({"verifier_tokens": 16}, 2048, 22),
+        ({"verifier_tokens": 816, "max_total_tokens": 800}, 2048, 1),
+        ({"verifier_tokens": 816}, 22, 45),
+        ({"verifier_tokens": 100_000}, 2048, 731),
+    ],
+)
 def test_too_little_memory_is_refused_with_the_shortfall(
-    given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    flags: dict[str, Any], free_mib: int, missing_mib: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "get_available_gpu_memory", lambda *_, **__: 6.0 + 1 / 64)
+    monkeypatch.setattr(module, "get_available_gpu_memory", lambda *_, **__: 6 + free_mib / 1024)
+    name = "verifier_tokens" if "verifier_tokens" in flags else "kv_split"
+    flag = f"--fasttts-{name.replace('_', '-')} {flags.get(name, 'auto')}"
     message = (
-        f"--fasttts-kv-split {given.get('kv_split', 'auto')}: .*not even one path of 816"
-        r" tokens .* MiB are missing; raise --mem-fraction-static"
+        rf"{flag}: .*not even one path of 816 tokens fits .*: {missing_mib} MiB are missing;"
+        " raise --mem-fraction-static"
     )
     with pytest.raises(InsufficientMemory, match=message) as refused:
-        split(**given)
-    assert refused.value.missing > 0
+        split(**flags)
+    assert missing_mib - 1 < refused.value.missing / (1 << 20) <= missing_mib
 
 
-@pytest.mark.parametrize(("given", "fraction"), [({}, UNPLANNED), ({"kv_split": "0.5"}, 0.5)])
+@given(
+    free_mib=st.floats(0, 400),
+    tokens=st.none() | st.integers(1, 3000),
+    config=st.one_of(
+        st.just({}),
+        st.floats(0.01, 0.95).map(lambda part: {"kv_split": f"{part:.3f}"}),
+        st.integers(16, 10_000).map(lambda tokens: {"verifier_tokens": tokens}),
+    ),
+    experts=st.booleans(),
+)
+def test_what_starts_holds_a_path_of_each_model(
+    free_mib: float, tokens: int | None, config: dict[str, Any], experts: bool
+) -> None:
+    """Whatever is asked for: SGLang gives the generator what is left, up to --max-total-tokens."""
+    generator = {**LARGE, "num_experts": 8} if experts else LARGE
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "get_available_gpu_memory", lambda *_, **__: 6 + free_mib / 1024)
+        try:
+            found = kv_split(scheduler(generator, tokens), verifier(SMALL), FastTTSConfig(**config))
+        except InsufficientMemory as refused:
+            assert refused.missing > 0
+            assert f"{-(-refused.missing // (1 << 20))} MiB are missing" in str(refused)
+            return
+    left = free_mib * (1 << 20) - found.verifier_tokens * 28_672
+    assert found.verifier_tokens >= 816
+    assert min(left // 57_344, math.inf if tokens is None else tokens) >= 816
+
+
+@pytest.mark.parametrize(("flags", "fraction"), [({}, UNPLANNED), ({"kv_split": "0.5"}, 0.5)])
 def test_a_model_that_cannot_be_planned_for_gets_a_fraction(
-    given: dict[str, str], fraction: float, monkeypatch: pytest.MonkeyPatch
+    flags: dict[str, str], fraction: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experts = scheduler({**LARGE, "num_experts": 8})
-    found = kv_split(experts, verifier(SMALL), FastTTSConfig(**given))
-    assert found == module.KVSplit(int(2 * GIB * fraction / 28_672), None)
+    found = kv_split(experts, verifier(SMALL), FastTTSConfig(**flags))
+    assert found == module.KVSplit(int(2 * GIB * fraction / 28_672))
     monkeypatch.setattr(module, "get_available_gpu_memory", lambda *_, **__: 5.0)
-    with pytest.raises(InsufficientMemory, match="no memory is left for the verifier's KV"):
-        kv_split(experts, verifier(SMALL), FastTTSConfig(**given))
+    with pytest.raises(InsufficientMemory, match="not even one path of 816 tokens"):
+        kv_split(experts, verifier(SMALL), FastTTSConfig(**flags))
 
 
 def test_all_ranks_plan_with_what_rank_0_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +201,11 @@ def test_the_workload_fits_into_the_context(context: int) -> None:
     work = default_workload(FastTTSConfig(max_width=4), context)
     assert work.n == 4
     assert work.longest_tokens <= min(context, 816)
+
+
+def test_a_path_is_no_longer_than_the_default_search_lets_it_be() -> None:
+    short = FastTTSConfig(default_search='{"n": 8, "max_tokens": 100}')
+    assert (default_workload(short, 32_768).path_tokens, default_workload(short, 50).n) == (100, 8)
 
 
 def test_a_replayed_search_is_planned_as_it_is_drawn() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fasttts_sglang.scheduling.lengths import Lengths
 from fasttts_sglang.scheduling.order import Place, backwards, common, depth_first, reseat
 from fasttts_sglang.search.core import Path
 
@@ -61,6 +62,17 @@ def test_nobody_else_is_moved(queue: list[tuple[int, bool]], rng: random.Random)
     assert [entry for entry in after if not entry[1]] == [e for e in queue if not e[1]]
     assert all(a == b for a, b in zip(after, queue, strict=True) if not b[1])
     assert [after[i] for i in mine] == [queue[mine[k]] for k in order]
+
+
+@given(st.lists(st.integers(1, 300), max_size=50), st.integers(0, 600), st.integers(1, 300))
+def test_a_node_is_expected_to_be_as_long_as_others(seen: list[int], done: int, first: int) -> None:
+    lengths = Lengths(first)
+    for tokens in seen:
+        lengths.observe(tokens)
+    low, high = min([first, *seen]), max([first, *seen])
+    assert low <= lengths.left(0) <= high
+    assert 1 <= lengths.left(done) <= max(lengths.left(0), 1)
+    assert lengths.left(done) >= lengths.left(0) // 2
 
 
 @given(paths, paths)

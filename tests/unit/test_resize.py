@@ -7,8 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttts_sglang.errors import InsufficientMemory
-from fasttts_sglang.memory.rebalance import PAUSE, Load, Rebalancer, equal_tokens
+from fasttts_sglang.memory.machines import MACHINES
+from fasttts_sglang.memory.planner import Planner
+from fasttts_sglang.memory.rebalance import PAUSE, Load, Rebalancer, equal_tokens, planned
 from fasttts_sglang.memory.resize import Resizer, State
+from fasttts_sglang.memory.shapes import ModelShape
+from fasttts_sglang.memory.workload import Workload
 
 UNIT = 16  # tokens that are mapped together
 
@@ -112,6 +116,13 @@ def test_a_split_fits_and_leaves_what_is_needed(share: float, first: int, second
         assert 0 <= off < UNIT * generator.token
 
 
+def test_a_small_share_still_fills_the_unit_that_it_takes() -> None:
+    """A generator with nothing to do was once left 2 of the 4095 tokens that its memory holds."""
+    resizer, *_ = make()
+    assert resizer.split("generator", "verifier", 0.001, (2, 2))["generator"] == UNIT
+    assert resizer.split("generator", "verifier", 0.999, (2, 2))["verifier"] == UNIT
+
+
 plans = st.lists(
     st.tuples(
         st.integers(1, 250),
@@ -213,7 +224,7 @@ def test_pools_beyond_the_budget_are_refused() -> None:
 def test_the_same_workload_is_decided_once() -> None:
     asked: list[Load] = []
 
-    def decide(load: Load) -> float:
+    def decide(load: Load, share: float) -> float:
         asked.append(load)
         return 0.5
 
@@ -229,7 +240,7 @@ def test_the_same_workload_is_decided_once() -> None:
 @given(st.lists(st.tuples(st.integers(1, 512), st.integers(1, 4000), st.floats(0.05, 0.95))))
 def test_moves_are_rare_and_worth_it(looks: list[tuple[int, int, float]]) -> None:
     wanted = 0.0
-    rebalancer = Rebalancer(lambda load: wanted)
+    rebalancer = Rebalancer(lambda load, share: wanted)
     share, last = 0.7, -PAUSE - 1
     for index, (width, tokens, wanted) in enumerate(looks):  # noqa: B007
         moved = rebalancer.look(Load(width, tokens), share)
@@ -241,17 +252,18 @@ def test_moves_are_rare_and_worth_it(looks: list[tuple[int, int, float]]) -> Non
 
 def test_searches_that_begin_anew_are_the_same_workload() -> None:
     asked: list[Load] = []
-    rebalancer = Rebalancer(lambda load: asked.append(load))
+    rebalancer = Rebalancer(lambda load, share: asked.append(load))
     for tokens in (900, 100, 300, 600, 900) * 3:
-        rebalancer.look(Load(16, tokens), 0.5)
-    assert asked == [Load(16, 900)]
+        step_tokens = None if tokens == 100 else 60.0
+        rebalancer.look(Load(16, tokens, step_tokens=step_tokens), 0.5)
+    assert asked == [Load(16, 900, step_tokens=60.0)]
     for _ in range(50):
         rebalancer.look(Load(16, 100), 0.5)
     assert [load.tokens < 900 for load in asked] == [False, True, True]
 
 
 def test_a_move_that_failed_is_tried_again_after_a_pause() -> None:
-    rebalancer = Rebalancer(lambda load: 0.5)
+    rebalancer = Rebalancer(lambda load, share: 0.5)
     assert rebalancer.look(Load(16, 900), 0.8) == 0.5
     rebalancer.failed()
     later = [rebalancer.look(Load(16, 900), 0.8) for _ in range(PAUSE + 1)]
@@ -259,4 +271,121 @@ def test_a_move_that_failed_is_tried_again_after_a_pause() -> None:
 
 
 def test_equal_tokens() -> None:
-    assert equal_tokens(300, 100)(Load(1, 1)) == 0.75
+    assert equal_tokens(300, 100)(Load(1, 1), 0.5) == 0.75
+
+
+# -- the planner's rule ---------------------------------------------------------------------------
+
+LARGE = ModelShape.named("qwen2.5-7b")
+SMALL = ModelShape.named("qwen2.5-1.5b")
+SMALL_PRM = ModelShape.named("qwen2.5-1.5b", verifier=True)
+LARGE_PRM = ModelShape.named("mistral-7b", verifier=True)
+H200 = MACHINES["h200"]
+loads = st.builds(
+    Load,
+    width=st.integers(1, 10_000),
+    tokens=st.integers(0, 9000),
+    prompt_tokens=st.integers(0, 3000),
+    branch=st.integers(0, 5000),
+    step_tokens=st.none() | st.floats(0, 700),
+)
+
+
+class Space(FakePool):
+    """A pool of a real model's bytes, none of it mapped."""
+
+    def __init__(self, model: ModelShape) -> None:
+        super().__init__(Memory(0), 0, 0, 0, model.kv_bytes)
+
+
+@given(
+    st.sampled_from([(SMALL, SMALL_PRM), (LARGE, SMALL_PRM), (SMALL, LARGE_PRM)]),
+    loads,
+    st.integers(1 << 20, 40 << 30),
+    st.floats(0.01, 0.99),
+)
+def test_a_planned_share_is_one_that_both_pools_can_have(
+    models: tuple[ModelShape, ModelShape], load: Load, budget: int, now: float
+) -> None:
+    """Whatever runs: the share holds a path of each model if the budget does, and so do the pools
+    that are made of it in whole units."""
+    share = planned(*models, H200, Workload(), budget)(load, now)
+    work = load.workload(Workload())
+    least = [model.kv_bytes * work.longest_tokens for model in models]
+    if share is None:  # it is well where it is, so it is possible
+        assert now * budget >= least[0] - 1
+        assert (1 - now) * budget >= least[1] - 1
+        return
+    assert 0 < share < 1
+    if sum(least) <= budget:
+        assert share * budget >= least[0] - 1
+        assert (1 - share) * budget >= least[1] - 1
+    else:
+        assert share == models[0].kv_bytes / (models[0].kv_bytes + models[1].kv_bytes)
+    one, other = map(Space, models)
+    resizer = Resizer({"generator": one, "verifier": other}, budget)
+    running = (work.longest_tokens, work.longest_tokens)
+    try:
+        targets = resizer.split("generator", "verifier", share, running)
+    except InsufficientMemory:
+        units = sum(pool.bytes_at(work.longest_tokens) for pool in (one, other))
+        assert units > budget
+        return
+    resizer.check(targets)
+    assert min(targets.values()) >= work.longest_tokens
+
+
+@given(
+    st.sampled_from([(SMALL, SMALL_PRM), (LARGE, SMALL_PRM), (SMALL, LARGE_PRM)]),
+    loads,
+    st.floats(0, 8),
+    st.floats(0.01, 0.99),
+)
+def test_a_planned_move_saves_what_it_is_worth(
+    models: tuple[ModelShape, ModelShape], load: Load, room: float, now: float
+) -> None:
+    work = load.workload(Workload())
+    least = sum(model.kv_bytes for model in models) * work.longest_tokens
+    budget = int(least * 2**room) + 1
+    planner = Planner(*models, H200, work)
+    best = planner.best(budget)
+    share = planned(*models, H200, Workload(), budget)(load, now)
+    try:
+        present_s = planner.at(budget, budget - int(now * budget)).round_s
+    except InsufficientMemory:
+        assert share is not None
+        return
+    if share is None:
+        assert present_s <= best.round_s / 0.98 * (1 + 1e-9)
+    else:
+        moved = planner.at(budget, min(budget - round(share * budget), best.verifier.kv_bytes))
+        assert moved.round_s <= 0.98 * present_s * (1 + 1e-6)
+
+
+def test_the_planner_moves_memory_to_who_gains_most() -> None:
+    """7B and 1.5B in 1 GiB: ample for 8 beams; with 512 the generator's rows are worth more."""
+    decide = planned(LARGE, SMALL_PRM, H200, Workload(), 1 << 30)
+    equal = equal_tokens(LARGE.kv_bytes, SMALL_PRM.kv_bytes)(Load(1, 1), 0.5)
+    assert equal is not None
+    narrow = Load(8, 816, prompt_tokens=256, branch=4, step_tokens=70)
+    assert decide(narrow, equal) is None
+    wide = decide(Load(512, 816, prompt_tokens=256, branch=4, step_tokens=70), equal)
+    assert wide is not None
+    assert wide > equal + 0.1
+
+
+def test_a_load_is_planned_as_one_search() -> None:
+    like = Workload(verifier_batch_tokens=99, step_sigma=0.9)
+    work = Load(96, 1000, prompt_tokens=200, branch=3, step_tokens=50.5).workload(like)
+    assert (work.n, work.branch, work.prompt_tokens, work.path_tokens) == (96, 3, 200, 800)
+    assert (work.step_tokens, work.step_sigma, work.verifier_batch_tokens) == (50.5, 0.9, 99)
+    unknown = Load(8, 0).workload(like)
+    assert (unknown.step_tokens, unknown.path_tokens) == (70, 70)
+
+
+def test_steps_of_another_length_are_another_workload() -> None:
+    asked: list[Load] = []
+    rebalancer = Rebalancer(lambda load, share: asked.append(load))
+    for step_tokens in (None, 20.0, 25.0, 40.0):
+        rebalancer.look(Load(16, 900, step_tokens=step_tokens), 0.5)
+    assert [load.step_tokens for load in asked] == [None, 20.0, 40.0]

@@ -9,9 +9,9 @@ from fasttts_sglang.search.core import Finish
 from fasttts_sglang.search.params import Speculation
 
 
-def begun(n: int = 8) -> SearchTree:
+def begun(n: int = 8, mode: Speculation = Speculation.FULL) -> SearchTree:
     params = SearchParams(n=n, branch=4)
-    tree = SearchTree(make(params), AGGREGATIONS["last"], Speculation.FULL)
+    tree = SearchTree(make(params), AGGREGATIONS["last"], mode)
     tree.begin()
     return tree
 
@@ -55,6 +55,25 @@ def test_nobody_needs_an_answer_and_the_likelier_survivor_is_worth_more() -> Non
     assert more is not None and less is not None and sure is not None
     assert less < more < sure
     assert list(worths(tree, ahead, decoded)) == [step.p for step in ahead]
+
+
+def test_without_speculation_scores_tell_as_much() -> None:
+    tree = begun(mode=Speculation.OFF)
+    good, bad, *others = tree.members
+    for step, score in ((good, 0.9), (bad, 0.1)):
+        tree.complete(step, 10, Finish.STOP)
+        tree.score(step, (score,))
+    flat = list(worths(tree, [good, bad], decoded))
+    assert flat[0] == flat[1]
+    tree.look()
+    more, less = worths(tree, [good, bad], decoded)
+    assert more is not None and less is not None and less < more
+    for step in others:
+        tree.complete(step, 10, Finish.STOP)
+        tree.score(step, (0.5,))
+    tree.look()
+    assert [round(w or 0) for w in worths(tree, [good, bad], decoded)] == [1, 0]
+    assert not good.children  # nothing is decoded ahead
 
 
 def test_survivors_of_earlier_rounds_are_worth_least() -> None:

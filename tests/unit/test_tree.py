@@ -85,6 +85,8 @@ class Runtime:
             self.decode()
             if self.rng.random() < 0.5 or not self.running:
                 self.score()
+            if self.rng.random() < 0.3:
+                self.tree.look()
             while self.tree.advance(lambda: self.tree.num_rounds >= self.max_rounds):
                 self.forget()
         raise AssertionError("the search does not end")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .backing import Backing
+from .capacity import tell_runner
 from .plain_backing import PlainBacking
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,32 @@ def at_largest(runner: Any, backing: Backing | None) -> Iterator[None]:
         yield
     finally:
         runner.max_total_num_tokens = now
+
+
+def to_whole_units(runner: Any, backing: Backing, spare_bytes: int = 0) -> int:
+    """Give a new pool the tokens that fill whole units, of no more memory than SGLang gave it.
+
+    Memory is mapped by units: without this both pools would have up to two of them more than was
+    asked for.
+
+    Args:
+        spare_bytes: What it may have besides.
+
+    Returns:
+        Bytes that are left over: less than a unit.
+    """
+    allocator, unit_bytes = runner.token_to_kv_pool_allocator, backing.bytes_for(1)
+    given = (allocator.size + 1) * backing.row_bytes + spare_bytes
+    rows = min(max(1, given // unit_bytes) * backing.unit, backing.largest)
+    if backing.tensors[0].is_cuda:
+        torch.cuda.synchronize(backing.tensors[0].device)  # it is still being cleared
+    backing.map(rows)
+    backing.unmap(rows)
+    backing.settle()
+    allocator.size = rows - 1  # slot 0 is for padding
+    allocator.clear()
+    tell_runner(runner, rows - 1, backing.mapped_bytes)
+    return max(0, given - backing.mapped_bytes)
 
 
 def create_buffers(stock: Any, pool: Any) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..hook import Hook, HookType
-from .build import at_largest, create_buffers, elastic
+from .build import at_largest, create_buffers, elastic, to_whole_units
 
 logger = logging.getLogger(__name__)
 
@@ -14,12 +14,15 @@ _SCHEDULER = "sglang.srt.managers.scheduler.Scheduler"
 
 def build_generator_pool(stock: Callable[[Any], None], scheduler: Any) -> None:
     """AROUND Scheduler.init_memory_pools: the generator's pool can grow by the verifier's."""
-    verifier = scheduler.fasttts_verifier
+    verifier, beside = scheduler.fasttts_verifier, None
     if verifier is None:
         logger.warning("--fasttts-kv-resize has no effect: there is no verifier model")
-    backing = None if verifier is None else verifier.backing
-    with elastic(None if backing is None else backing.mapped_bytes) as build:
+    elif verifier.backing is not None:
+        beside = verifier.backing.mapped_bytes + verifier.spare_bytes
+    with elastic(beside) as build:
         stock(scheduler)
+    if build.backing is not None:
+        to_whole_units(scheduler.tp_worker.model_runner, build.backing, verifier.spare_bytes)
     scheduler.fasttts_backing = build.backing
 
 

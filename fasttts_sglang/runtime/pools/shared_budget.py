@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
@@ -9,7 +10,7 @@ from sglang.srt.mem_cache.allocator import TokenToKVPoolAllocator
 from sglang.srt.mem_cache.radix_cache import RadixCache
 
 from ...errors import FastTTSError, InsufficientMemory
-from ...memory.rebalance import Decide, Load, Rebalancer, equal_tokens
+from ...memory.rebalance import Decide, Load, Rebalancer, equal_tokens, planned
 from ...memory.resize import Resizer
 from ..verdicts import GenerativeVerifier
 from . import capacity, needs
@@ -30,15 +31,9 @@ class SharedBudget:
     Args:
         scheduler: SGLang's, with `fasttts`, our SearchRunner.
         backings: Of the generator's and the verifier's pool.
-        decide: Chooses the split for a workload; None gives both models as many tokens.
     """
 
-    def __init__(
-        self,
-        scheduler: Any,
-        backings: tuple[Backing, Backing],
-        decide: Decide | None = None,
-    ) -> None:
+    def __init__(self, scheduler: Any, backings: tuple[Backing, Backing]) -> None:
         self._scheduler = scheduler
         self._searches = scheduler.fasttts
         self._verifier = scheduler.fasttts.verifier
@@ -59,11 +54,11 @@ class SharedBudget:
         )
         pools = {GENERATOR: self._generator_pool, VERIFIER: self._verifier_pool}
         budget = sum(pool.mapped_bytes for pool in pools.values())
-        for pool, model in ((self._generator_pool, runner), (self._verifier_pool, judge)):
-            capacity.tell_runner(model, pool.capacity, pool.mapped_bytes)
         self._resizer = Resizer(pools, budget, settle=first.settle)
-        self._rebalancer = Rebalancer(decide or equal_tokens(first.row_bytes, second.row_bytes))
+        self.rule, decide = self._choose_rule(budget)
+        self._rebalancer = Rebalancer(decide)
         self._countdown = LOOK
+        self._held = False  # somebody has set the split by hand
 
     @property
     def share(self) -> float:
@@ -72,7 +67,7 @@ class SharedBudget:
 
     def between_batches(self) -> None:
         """Look at the workload from time to time, and move memory if it has changed."""
-        if not self._searches.num_live:
+        if self._held or not self._searches.num_live:
             return
         self._countdown -= 1
         if self._countdown:
@@ -86,6 +81,15 @@ class SharedBudget:
             self._rebalancer.failed()
             unexpected = None if isinstance(exc, FastTTSError) else exc
             logger.warning("FastTTS KV pools keep their sizes: %s", exc, exc_info=unexpected)
+
+    def set_by_hand(self, generator_share: float, hold: bool = False) -> None:
+        """`resize`, for `collective_rpc`.
+
+        Args:
+            hold: The split is left alone from now on, until a call without it.
+        """
+        self._held = hold
+        self.resize(generator_share)
 
     def resize(self, generator_share: float) -> None:
         """Give the generator this share of the budget, or as near to it as running work allows.
@@ -122,6 +126,8 @@ class SharedBudget:
             "resizes": resizer.num_done,
             "rolled_back": resizer.num_rolled_back,
             "state": resizer.state.value,
+            "rule": self.rule,
+            "decided_for": asdict(decided) if (decided := self._rebalancer.decided) else None,
         }
 
     def mapped(self) -> dict[str, int]:
@@ -148,11 +154,31 @@ class SharedBudget:
             min(judged, self._verifier_pool.capacity),
         )
 
+    def _choose_rule(self, budget: int) -> tuple[str, Decide]:
+        """The planner's, where the server was planned and its predictions are about this pair."""
+        split, pools = self._verifier.worker.split, (self._generator_pool, self._verifier_pool)
+        if split.plan is None or isinstance(self._verifier, GenerativeVerifier):
+            return "equal tokens", equal_tokens(*(pool.backing.row_bytes for pool in pools))
+        generator, verifier = split.shapes
+        plan = split.plan
+        return "plan", planned(generator, verifier, plan.machine, plan.workload, budget)
+
     def _load(self) -> Load:
         live = list(self._searches.searches())
         rows = chain.from_iterable(search.rows for search in live)
         paths = [len(row.req.origin_input_ids) + len(row.req.output_ids) for row in rows if row.req]
-        return Load(sum(search.params.n for search in live), max(paths, default=0))
+        # of whole rounds: amid one, short steps have ended and long ones not
+        steps = sum(s.counts.children - len(s.tree.members) for s in live)
+        tokens = sum(s.counts.completion_tokens for s in live)
+        width = sum(search.params.n for search in live)
+        kept = sum(search.params.n / search.params.branch for search in live)
+        return Load(
+            width,
+            max(paths, default=0),
+            prompt_tokens=max((len(search.prompt) for search in live), default=0),
+            branch=round(width / kept) if live else 1,
+            step_tokens=tokens / steps if steps > 0 else None,
+        )
 
     # -- SGLang's side -----------------------------------------------------------------
 

@@ -15,8 +15,8 @@ from fasttts_sglang.models import tiny_task
 from .published import VERDICT_TOKENS
 
 PROBLEM = tiny_task.problems(3, 1, "heldout")[0]
-TOKENS = 360  # that the verifier can hold
-LONG = "1+" * 120 + "1"  # 275 tokens for the verifier; 84 more fit, but not with a marker per step
+TOKENS = 830  # that the verifier can hold
+LONG = "1+" * 355 + "1"  # 745 tokens for the verifier; 84 more fit, but not with a marker per step
 PARAMS = SearchParams.from_dict({**tiny_task.SEARCH, "n": 8, "max_tokens": 300})
 
 
