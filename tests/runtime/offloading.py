@@ -1,7 +1,7 @@
 """Searches in a KV memory in which their live trees do not fit, with and without the host's.
 
-python -m tests.runtime.offloading off|32MiB prints one JSON object per search, what was on the host
-when a search was cancelled and when one failed, and the state of the host at the end.
+python -m tests.runtime.offloading off|32MiB [unordered] prints one JSON object per search, what was
+on the host when a search was cancelled and when one failed, and the state of the host at the end.
 """
 
 import asyncio
@@ -52,10 +52,13 @@ async def ended(engine: FastTTSEngine, *, cancel: bool) -> dict[str, Any]:
     raise AssertionError("the search survived")
 
 
-def main(host_offload: str) -> None:
+def main(host_offload: str, order: str = "ordered") -> None:
     os.environ["SGLANG_ENABLE_STRICT_MEM_CHECK_DURING_BUSY"] = "1"  # after every batch, too
     config = FastTTSConfig(
-        replay=tight.REPLAY, verifier_tokens=tight.TOKENS, host_offload=host_offload
+        replay=tight.REPLAY,
+        verifier_tokens=tight.TOKENS,
+        host_offload=host_offload,
+        prefix_order=order == "ordered",
     )
     with FastTTSEngine(
         config=config, max_total_tokens=tight.TOKENS, max_running_requests=128
@@ -71,4 +74,4 @@ def main(host_offload: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
