@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Self
 from . import fields as declared
 from .errors import BadRequest, ConfigError
 from .fields import option
+from .memory.sizes import parse_bytes
 from .search.algorithms import register
 from .search.params import SPECULATION, SearchParams
 from .search.replay import ReplaySpec
@@ -20,6 +21,7 @@ from .verifier.families import AUTO, FAMILIES, family_for
 
 ENV = "FASTTTS_CONFIG"
 PREFIX = "--fasttts-"
+OFF = "off"
 KV_FRACTIONS = (0.01, 0.95)  # of `kv_split`
 
 
@@ -54,9 +56,14 @@ got '2.0'
         None, "The verifier's KV capacity in tokens, instead of a fraction.", ge=16, le=1 << 40
     )
     kv_resize: str = option(
-        "off",
+        OFF,
         "Move KV memory between the models while the server runs, as searches need it: off, auto.",
-        choices=("off", "auto"),
+        choices=(OFF, AUTO),
+    )
+    host_offload: str = option(
+        OFF,
+        "Copy KV that is evicted but still needed to host memory, and back: off, auto (where that"
+        " is predicted to be faster than computing it again), or the most to hold there, as 8GiB.",
     )
     verifier_batch_tokens: int = option(
         16_384, "Tokens per forward of the verifier.", ge=1, le=1 << 30
@@ -99,6 +106,7 @@ got '2.0'
                 f"{PREFIX}verifier-path and {PREFIX}verifier-function: only one verifier can be"
             )
         self._check_kv_split()
+        self.host_offload_bytes  # noqa: B018  raises
         if self.replay:
             ReplaySpec.from_json(self.replay)
         self._check_default_search()
@@ -115,6 +123,13 @@ got '2.0'
     def verifier_fraction(self) -> float | None:
         """`kv_split` as a number; None if it is to be planned."""
         return None if self.kv_split == AUTO else float(self.kv_split)
+
+    @property
+    def host_offload_bytes(self) -> int | None:
+        """The most that `host_offload` allows: 0 if it is off, None if it is to be planned."""
+        if self.host_offload in (OFF, AUTO):
+            return 0 if self.host_offload == OFF else None
+        return parse_bytes(self.host_offload, flag_name("host_offload"))
 
     def _check_kv_split(self) -> None:
         low, high = KV_FRACTIONS

@@ -1,10 +1,12 @@
 """`fasttts plan`: how the KV memory of one GPU is best split, without loading anything."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import ConfigError, InsufficientMemory
 from .machines import Machine
+from .offload import HostOffload, predict_offload
 from .planner import MIB, Plan, Planner
 from .shapes import ModelShape
 from .sizes import parse_bytes, shown
@@ -55,13 +57,16 @@ def plan(
             missing=exc.missing,
         ) from exc
     curve = planner.curve(budget)
+    offload = predict_offload(best, generator, reward)
     if as_json:
         shapes = {"generator": generator.name, "verifier": reward.name}
         columns = ("verifier_fraction", "generator_s", "verifier_s")
         points = [dict(zip(columns, point, strict=True)) for point in curve]
-        print(json.dumps({"models": shapes, **best.to_dict(), "curve": points}))
+        host = {**asdict(offload), "saved_s": offload.saved_s}
+        print(json.dumps({"models": shapes, **best.to_dict(), "offload": host, "curve": points}))
     else:
         _print(best, curve, generator, reward)
+        _print_offload(offload)
     if plot is not None:
         _draw(best, curve, plot)
     return 0
@@ -98,6 +103,22 @@ def _print(
     for fraction, generator_s, verifier_s in (curve[i * last // (_ROWS - 1)] for i in range(_ROWS)):
         total = generator_s + verifier_s
         print(f"{fraction:>10.3f}{total:>10.3f}{generator_s:>11.3f}{verifier_s:>10.3f}")
+
+
+def _print_offload(offload: HostOffload) -> None:
+    print(f"\n{'evicted':10}{'again':>8}{'computed s':>12}{'copied s':>10}{'host':>11}")
+    for label, refill in (("generator", offload.generator), ("verifier", offload.verifier)):
+        print(
+            f"{label:10}{refill.again_tokens:>8,.0f}{refill.again_s:>12.3f}{refill.copy_s:>10.3f}"
+            f"{shown(refill.host_bytes):>11}"
+        )
+    parts = (offload.generator, offload.verifier)
+    names = [name for name, part in zip(("generator", "verifier"), parts, strict=True) if part.wins]
+    print(
+        f"--fasttts-host-offload auto: {' and '.join(names) or 'off, copying takes longer'};"
+        f" {offload.saved_s:.3f} s saved per round.\n"
+        "copied: to the host and back, instead of computed again; host: memory for what is missing."
+    )
 
 
 def _draw(best: Plan, curve: list[tuple[float, float, float]], path: Path) -> None:

@@ -25,6 +25,7 @@ class Machine:
         step_s: Fixed seconds of a decode step: scheduling, kernel launches, sampling.
         row_s: Further seconds per row: sampling over the vocabulary, bookkeeping on the host.
         prefill_s: Fixed seconds of a prefill forward, which runs without a CUDA graph.
+        host_bandwidth: Bytes per second between pinned host memory and the GPU, one way.
 
     Raises:
         ConfigError: A figure is no positive number.
@@ -36,6 +37,7 @@ class Machine:
     step_s: float = 1.3e-3
     row_s: float = 8e-6
     prefill_s: float = 8e-3
+    host_bandwidth: float = 2e10
 
     def __post_init__(self) -> None:
         for entry in fields(self)[1:]:
@@ -81,10 +83,11 @@ class Machine:
             raise ConfigError(f"--machine: {path}: {exc}") from exc
 
 
-def _published(name: str, gb_per_s: float, tflops: float) -> Machine:
-    """A GPU by its data sheet: memory bandwidth and dense bf16 rate with fp32 accumulation."""
-    rate = tflops * 1e12 * RATE_ATTAINED
-    return Machine(name, gb_per_s * 1e9 * BANDWIDTH_ATTAINED, rate)
+def _published(name: str, gb_per_s: float, tflops: float, pcie: int = 4) -> Machine:
+    """A GPU by its data sheet: memory bandwidth, dense bf16 rate with fp32 accumulation, PCIe."""
+    rate, host = tflops * 1e12 * RATE_ATTAINED, 1e9 * 2.0 ** (pcie + 1)  # 16 lanes
+    bandwidths = gb_per_s * 1e9 * BANDWIDTH_ATTAINED, host * BANDWIDTH_ATTAINED
+    return Machine(name, bandwidths[0], rate, host_bandwidth=bandwidths[1])
 
 
 _GPUS = (
@@ -92,12 +95,14 @@ _GPUS = (
     _published("rtx-4070-ti", 504, 80.2),
     _published("rtx-4090", 1008, 165.2),
     _published("a100-80gb", 2039, 312),
-    _published("h100", 3350, 989),
-    _published("h200", 4800, 989),
+    _published("h100", 3350, 989, pcie=5),
+    _published("h200", 4800, 989, pcie=5),
 )
 
 # Two cores without AVX-512, fitted to decode steps of the tiny pair's generator; not measured at
 # start, which should stay quick on a CPU, where the split hardly matters.
-CPU = replace(Machine("cpu", 8e9, 7e10), step_s=4e-3, row_s=2.2e-4, prefill_s=10e-3)
+CPU = replace(
+    Machine("cpu", 8e9, 7e10), step_s=4e-3, row_s=2.2e-4, prefill_s=10e-3, host_bandwidth=2e8
+)
 
 MACHINES = {machine.name: machine for machine in (*_GPUS, CPU)}

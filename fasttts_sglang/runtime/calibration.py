@@ -34,7 +34,9 @@ def this_machine(device: str, index: int, cache: Path | None = None) -> Machine:
     name = str(torch.get_device_module(device).get_device_name(index))
     file = (cache or cache_folder()) / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}.json"
     try:
-        return Machine.from_dict(json.loads(file.read_text("utf-8")))
+        kept = json.loads(file.read_text("utf-8"))
+        if not isinstance(kept, dict) or "host_bandwidth" in kept:  # else an older version's
+            return Machine.from_dict(kept)
     except (OSError, ValueError) as exc:  # a ConfigError is a ValueError
         if not isinstance(exc, FileNotFoundError):
             logger.warning("FastTTS: %s is measured again: %s", name, exc)
@@ -51,7 +53,7 @@ def cache_folder() -> Path:
 
 
 def measure(device: torch.device, name: str, *, size: int = 4096, copied: int = 1 << 27) -> Machine:
-    """Time a product of two bf16 matrices of `size` and a copy of `copied` bytes.
+    """Time a product of two bf16 matrices of `size` and copies of `copied` bytes.
 
     The fixed times of a forward are not measured here: they are the defaults of `Machine`.
     """
@@ -59,6 +61,7 @@ def measure(device: torch.device, name: str, *, size: int = 4096, copied: int = 
         name,
         bandwidth=2 * copied / _copy_seconds(device, copied) * BANDWIDTH_OF_COPY,
         rate=2 * size**3 / _matmul_seconds(device, size),
+        host_bandwidth=copied / _fetch_seconds(device, copied),
     )
 
 
@@ -75,6 +78,13 @@ def _copy_seconds(device: torch.device, size: int) -> float:
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return _seconds(lambda: target.copy_(source), device)
+
+
+def _fetch_seconds(device: torch.device, size: int) -> float:
+    """Of a copy from pinned host memory."""
+    source = torch.zeros(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    target = torch.empty_like(source, device=device)
+    return _seconds(lambda: target.copy_(source, non_blocking=True), device)
 
 
 def _seconds(act: Callable[[], Any], device: torch.device) -> float:

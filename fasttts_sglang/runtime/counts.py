@@ -22,6 +22,8 @@ class Counts:
     overrun: int = 0
     recomputed_tokens: int = 0
     verifier_recomputed_tokens: int | None = None
+    restored_tokens: int = 0
+    verifier_restored_tokens: int = 0
     kv_high_water_tokens: int = 0
     verifier_kv_high_water_tokens: int | None = None
     hits: dict[int, int] = field(default_factory=dict)  # kept nodes, by rounds ahead
@@ -40,6 +42,7 @@ class Counts:
         """What the verifier had to do for `job`."""
         self.verifier_tokens += job.computed
         self.verifier_cached_tokens += job.cached
+        self.verifier_restored_tokens += job.restored
         if job.recomputed is not None:
             before = self.verifier_recomputed_tokens or 0
             self.verifier_recomputed_tokens = before + job.recomputed

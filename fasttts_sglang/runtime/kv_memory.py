@@ -5,6 +5,7 @@ from typing import Any
 from ..config import FastTTSConfig
 from ..memory.planner import Plan
 from .messages import MemoryDone, MemoryMessage
+from .offload import Offload
 from .verifier import Verifier
 
 
@@ -31,6 +32,12 @@ class KVMemory:
         """The SharedBudget of both pools; None if they have fixed sizes."""
         return self._scheduler.fasttts_budget
 
+    @property
+    def offloads(self) -> dict[str, Offload]:
+        """What copies KV to the host, by model."""
+        found: dict[str, Offload] = self._scheduler.fasttts.offloads
+        return found
+
     def pools(self) -> dict[str, dict[str, int]]:
         """Tokens by state, of the generator, and of a verifier that has KV memory."""
         scheduler = self._scheduler
@@ -45,7 +52,8 @@ class KVMemory:
     def to_dict(self) -> dict[str, Any]:
         """A JSON object; `split` is the flag's, null where it decides nothing.
 
-        `budget` tells of moves between the pools; null if they have fixed sizes.
+        `budget` tells of moves between the pools, null if they have fixed sizes; `host` of KV that
+        is kept on the host, by model.
         """
         plan, config = self.plan, self._config
         splits = config.verifier_path and config.verifier_tokens is None
@@ -54,6 +62,7 @@ class KVMemory:
             "plan": None if plan is None else plan.to_dict(),
             "pools": self.pools(),
             "budget": None if self.budget is None else self.budget.status(),
+            "host": {name: part.status() for name, part in self.offloads.items()},
         }
 
     def admit(self, message: MemoryMessage) -> None:

@@ -10,6 +10,7 @@ from sglang.srt.utils import broadcast_pyobj, get_available_gpu_memory
 from ..config import FastTTSConfig, flag_name
 from ..errors import ConfigError, InsufficientMemory
 from ..memory.machines import Machine
+from ..memory.offload import HostOffload, predict_offload
 from ..memory.planner import Plan, Planner, refuse
 from ..memory.shapes import ModelShape
 from ..memory.workload import Workload
@@ -32,11 +33,13 @@ class KVSplit:
         verifier_tokens: KV capacity.
         plan: What is predicted; None if the tokens were given, or the models cannot be planned for.
         shapes: What generator and verifier cost; None where there is no plan.
+        offload: What is predicted of copies to the host; None where there is no plan.
     """
 
     verifier_tokens: int
     plan: Plan | None = None
     shapes: tuple[ModelShape, ModelShape] | None = None
+    offload: HostOffload | None = None
 
 
 def kv_split(scheduler: Any, verifier: Any, config: FastTTSConfig) -> KVSplit:
@@ -116,7 +119,8 @@ def _split(
         return KVSplit(int(_budget(scheduler, sizes[0], fraction) * fraction / sizes[1]))
     planner = Planner(*shapes, _machine(scheduler), work)
     plan = _plan(scheduler, sizes, config.verifier_fraction, planner)
-    return KVSplit(plan.verifier.kv_tokens, plan, shapes)
+    offload = predict_offload(plan, *shapes)
+    return KVSplit(plan.verifier.kv_tokens, plan, shapes, offload)
 
 
 def _plan(scheduler: Any, sizes: tuple[int, int], fraction: float | None, planner: Planner) -> Plan:

@@ -58,6 +58,9 @@ class SearchMetrics:
         self._recomputed = counter(
             "recomputed_tokens", "Tokens prefilled again because their KV was evicted.", "by"
         )
+        self._restored = counter(
+            "restored_tokens", "Tokens whose KV came back from the host instead.", "by"
+        )
         self._verified = counter(
             "verifier_tokens", "Tokens the verifier computed, or had in its cache.", "source"
         )
@@ -96,6 +99,8 @@ class SearchMetrics:
         self._ahead.labels(model, "wasted").inc(usage.speculated_wasted)
         self._recomputed.labels(model, "generator").inc(usage.recomputed_tokens)
         self._recomputed.labels(model, "verifier").inc(usage.verifier_recomputed_tokens or 0)
+        self._restored.labels(model, "generator").inc(usage.restored_tokens)
+        self._restored.labels(model, "verifier").inc(usage.verifier_restored_tokens)
         self._verified.labels(model, "computed").inc(usage.verifier_tokens)
         self._verified.labels(model, "cached").inc(usage.verifier_cached_tokens)
 
@@ -121,6 +126,7 @@ class SchedulerMetrics:
         self._bytes = gauge(
             "kv_mapped_bytes", "Memory of the KV pools that share a budget, by model.", "pool"
         )
+        self._host = gauge("host_kv_bytes", "Host memory that holds KV, by model.", "pool")
         self._planned = gauge("planned_kv_tokens", "KV tokens that the plan gives.", "part")
         self._round = gauge("planned_round_seconds", "Predicted seconds of a round.", "part")
         self._seconds = Counter(
@@ -143,6 +149,8 @@ class SchedulerMetrics:
         if memory.budget is not None:
             for name, size in memory.budget.mapped().items():
                 self._bytes.labels(self._model, name).set(size)
+        for name, offload in memory.offloads.items():
+            self._host.labels(self._model, name).set(offload.status()["held_bytes"])
         if (plan := memory.plan) is not None:
             for name, share in (("generator", plan.generator), ("verifier", plan.verifier)):
                 self._planned.labels(self._model, name).set(share.kv_tokens)

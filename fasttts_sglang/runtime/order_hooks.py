@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .prefix_order import PrefixOrder
+    from .search_runner import SearchRunner
 
 
 def admit_in_order(
@@ -45,8 +46,13 @@ def retract_in_order(
 def keep_retracted(batch: Any, idx: int, *args: Any, **kwargs: Any) -> None:
     """BEFORE ScheduleBatch.release_req: a row's KV stays cached, to be evicted as others are."""
     req = batch.reqs[idx]
-    if (order := _order_of([req])) is not None and order.priority is not None:
-        req.fasttts.search.runner.publish(req.fasttts)
+    if (row := getattr(req, "fasttts", None)) is None:
+        return
+    runner: SearchRunner = row.search.runner
+    if runner.offload is not None:
+        runner.offload.changed()
+    if runner.offload is not None or (runner.order is not None and runner.order.priority):
+        runner.publish(row)
 
 
 def count_recomputed(_none: None, batch: Any) -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ..config import ENV, PREFIX, FastTTSConfig
+from ..config import ENV, OFF, PREFIX, FastTTSConfig
 
 if TYPE_CHECKING:
     from .hook import Hook
@@ -20,10 +20,15 @@ def scheduler_hooks() -> "tuple[Hook, ...]":
         from .cpu.hooks import CPU_SCHEDULER_HOOKS
 
         table += CPU_SCHEDULER_HOOKS
-    if ENV in os.environ and FastTTSConfig.from_env().kv_resize != "off":
+    config = FastTTSConfig.from_env() if ENV in os.environ else FastTTSConfig()
+    if config.kv_resize != OFF:
         from .pools.hooks import POOL_HOOKS
 
         table += POOL_HOOKS
+    if config.host_offload != OFF:
+        from .offload_hooks import OFFLOAD_HOOKS
+
+        table += OFFLOAD_HOOKS
     return table
 
 

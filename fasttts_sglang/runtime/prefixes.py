@@ -4,6 +4,8 @@ from array import array
 from dataclasses import dataclass
 from typing import Any
 
+from ..memory.host_store import agreement
+
 Ids = array  # of int64 token ids
 
 
@@ -41,18 +43,6 @@ def look_up(tree: Any, ids: "Ids[int]", begin: Cached | None = None) -> Cached:
             break
         key = child.key.token_ids
         if ids[at : at + len(key)] != key:
-            return Cached(node, at, child, _shared(key, ids, at))
+            return Cached(node, at, child, agreement(key, ids, at, len(ids)))
         node, at = child, at + len(key)
     return Cached(node, at)
-
-
-def _shared(key: "Ids[int]", ids: "Ids[int]", at: int) -> int:
-    """Tokens that `key` shares with ids[at:], by bisection; they differ somewhere."""
-    low, high = 1, min(len(key), len(ids) - at)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if key[:middle] == ids[at : at + middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

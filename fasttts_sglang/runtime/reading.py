@@ -72,6 +72,7 @@ class ScoreJob:
     scores: list[float] = field(default_factory=list)
     computed: int = 0  # tokens run through the verifier for this job
     cached: int = 0  # tokens whose KV was there already
+    restored: int = 0  # of `cached`: from the host
     recomputed: int | None = None  # of `computed`: before the steps to score; None: not told
     kv_in_use: int | None = None  # tokens that its forward held in the KV pool; None: not told
     missing: int = 0  # scores that are still being computed

@@ -13,23 +13,15 @@ highest of all who inserted.
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from sglang.srt.mem_cache.evict_policy import EvictionStrategy
 from sglang.srt.mem_cache.radix_cache import RadixCache
 
-from .prefixes import Cached, Ids, look_up
+from ..scheduling.retention import LivePath
+from .prefixes import Cached, look_up
 
 OURS = -(1 << 40)  # priority of what rows of searches insert
-
-
-class LivePath(NamedTuple):
-    """A path that a search may go on from."""
-
-    search: str
-    path: tuple[int, ...]
-    ids: "Ids[int]"  # from the first token of the prompt
-    worth: float
 
 
 class Retention(EvictionStrategy):

@@ -17,9 +17,11 @@ from sglang.srt.sampling.sampling_params import SamplingParams
 from ..errors import BadRequest
 from .branch import Branch
 from .kv_paths import KvEnd, KvPaths
+from .offload import Offload
 from .row import Row
 from .row_sampling import sampling_info
 
+RESERVE = 16  # KV slots per running row under which speculation ends
 _PREFIX = "fasttts/"
 
 
@@ -38,6 +40,7 @@ class RowFactory:
         self._tree = scheduler.tree_cache
         self._turns = itertools.count()
         self.priority: int | None = None  # of rows' requests, see PrefixOrder
+        self.offload: Offload | None = None  # where evicted KV may have gone
         tree = self._tree
         plain = type(tree) is RadixCache and scheduler.page_size == 1 and not tree.disable
         self._paths = KvPaths(tree) if plain else None  # None: rows are prefilled
@@ -123,12 +126,14 @@ class RowFactory:
         if self._paths is None:
             return None, list(rows)
         reqs, last, failed = [], [], []
+        num_rows = len(rows) + self._scheduler.running_batch.batch_size()
         cached: dict[int, tuple[KvEnd, torch.Tensor] | None] = {}  # siblings share one look-up
         for index, row in enumerate(rows):
             branch = row.branch
             source = branch if branch.partial else row.search.parent(branch)
             if id(source) not in cached:
-                cached[id(source)] = self._cached(source, row)
+                beside = RESERVE * num_rows if reserved is None else reserved + row.tokens_left
+                cached[id(source)] = self._cached(source, row, beside)
             found = cached[id(source)]
             if found is None:
                 failed.append(row)
@@ -154,8 +159,12 @@ class RowFactory:
         self._tree.dec_lock_ref(end.node)
         return fits
 
-    def _cached(self, source: Branch, row: Row) -> tuple[KvEnd, torch.Tensor] | None:
-        """Where the KV of `source` ends and its slots but for the last token's, or None."""
+    def _cached(self, source: Branch, row: Row, beside: int) -> tuple[KvEnd, torch.Tensor] | None:
+        """Where the KV of `source` ends and its slots but for the last token's, or None.
+
+        Args:
+            beside: Tokens for which there must be room if some of it is to come from the host.
+        """
         assert self._paths is not None
         branch = row.branch
         size = len(row.search.prompt) + len(branch.ids) + len(branch.partial or ())
@@ -164,6 +173,9 @@ class RowFactory:
             ids = row.search.prompt + branch.ids
             if branch.partial:
                 ids += branch.partial
+            if self.offload is not None:
+                restored = self.offload.restore(ids, len(ids) - 1, beside)
+                row.search.counts.restored_tokens += restored
             source.kv = self._paths.find(ids)
             slots = self._paths.slots(source.kv)
         if source.kv is None or slots is None or len(slots) < size - 1:

@@ -24,7 +24,9 @@ from ..search.params import SearchParams, Speculation
 from ..search.replay import Replay, ReplaySpec
 from .active_search import ActiveSearch
 from .counts import Counts
+from .live_paths import LivePaths
 from .messages import ScoreMessage, SearchDone, SearchMessage, SearchProgress, StopSearch
+from .offload_build import GENERATOR, VERIFIER, build_offload
 from .prefix_order import PrefixOrder
 from .reading import Reading, ScoreJob
 from .rendering import SharedTokens
@@ -36,6 +38,7 @@ from .slots import Slots
 from .step_rules import StepRules
 from .steps import StepEnds
 from .verifier import Verifier
+from .verifier_runner import VerifierRunner
 
 logger = logging.getLogger(__name__)
 
@@ -54,10 +57,19 @@ class SearchRunner:
         self._queue: deque[ActiveSearch] = deque()  # admitted, waiting for a place
         self._live: dict[str, ActiveSearch] = {}
         self.order: PrefixOrder | None = None
+        live = LivePaths(lambda: list(self._live.values()))
         if config.prefix_order:
-            self.order = PrefixOrder(scheduler, lambda: list(self._live.values()))
+            self.order = PrefixOrder(scheduler, live)
             self.order.keep_what_is_needed(verifier)
             self._rows.priority = self.order.priority
+        self.offloads = build_offload(scheduler, verifier, live, config)
+        self.offload = self._rows.offload = self.offloads.get(GENERATOR)
+        if VERIFIER in self.offloads:
+            assert isinstance(verifier, VerifierRunner)
+            verifier.offload = self.offloads[VERIFIER]
+            verifier.offload.priority = verifier.priority
+        if self.offload is not None:
+            self.offload.priority = self._rows.priority
         self._slots = Slots(scheduler, self._rows, self.order)
         self.verifier_s = 0.0  # spent so far
         self._asked: list[tuple[ActiveSearch, list[ScoreJob]]] = []  # what the verifier is at
@@ -149,6 +161,8 @@ class SearchRunner:
         for rid in self._dropped:
             self._scheduler.abort_request(AbortReq(rid=self._rows.prefix(rid)))
         self._dropped.clear()
+        for offload in self.offloads.values():
+            offload.forget_dead()
         if not self._live and not self._queue and not self.scores.busy:
             self._take_scores()  # drops what nobody waits for
             if self.verifier is not None and self.verifier.busy:

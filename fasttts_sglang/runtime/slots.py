@@ -10,9 +10,9 @@ from .admission import place
 from .branch import Branch
 from .prefix_order import PrefixOrder
 from .row import Row
+from .rows import RESERVE as _RESERVE
 from .rows import RowFactory
 
-_RESERVE = 16  # KV slots per running row under which speculation ends
 _AMPLE = 64  # and above which it may begin
 _PLENTY = 256  # above which nobody asks how long steps will be
 _IDLE = 16  # slots are filled when 1 / _IDLE of them are idle: starting rows has a fixed cost

@@ -16,6 +16,7 @@ from ..errors import BadRequest
 from ..verifier.score_cache import ScoreCache
 from .kv_paths import KvEnd, KvPaths
 from .lane import Lane, Values
+from .offload import Offload
 from .reading import ScoreJob
 from .verifier_order import front, leaders
 from .verifier_worker import MAX_ROWS, VerifierWorker
@@ -54,6 +55,7 @@ class VerifierRunner:
         self._paths = KvPaths(worker.tree)
         self._count = 0
         self.priority: int | None = None  # of searches' requests, see PrefixOrder
+        self.offload: Offload | None = None  # where evicted KV may have gone
         self._reserve = 0  # tokens that must stay free behind a path
         self.lane = Lane(worker)
         self._queue: deque[ScoreJob] = deque()
@@ -295,6 +297,7 @@ class VerifierRunner:
         num_tokens = 0
         while self._queue and len(jobs) < most:
             job = self._queue[0]
+            self._restore(job, num_tokens)
             known = job.reading.kv
             if known is not None and known.length != job.begin_unknown:
                 known = None  # more may be cached, or less must be computed
@@ -325,6 +328,13 @@ class VerifierRunner:
             if self._alone:
                 self._alone -= 1
                 return
+
+    def _restore(self, job: ScoreJob, promised: int) -> None:
+        """Bring back what is on the host, if there is room for it and what else is computed."""
+        if self.offload is not None and job.of_search:
+            end = max(0, job.first_unknown - 1)
+            reserve = promised + len(job.token_ids) - end
+            job.restored += self.offload.restore(job.token_ids, end, reserve)
 
     def _wanted(
         self, values: torch.Tensor, jobs: Sequence[ScoreJob], reqs: Sequence[Req]

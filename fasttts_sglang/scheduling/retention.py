@@ -1,11 +1,23 @@
 """How long the cached KV of a node should be kept, from what its search still needs."""
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
+from ..search.core import Path
 from .order import backwards
 from .tree import SearchTree, Step
 
 _SURE = 2.0
+
+
+class LivePath(NamedTuple):
+    """A path that a search may go on from."""
+
+    search: str
+    path: Path
+    ids: "array[int]"  # from the first token of the prompt
+    worth: float
 
 
 def worths(

@@ -80,6 +80,8 @@ class Usage:
     overrun: int = 0  # decoded behind the end of a step before that was noticed, not used
     recomputed_tokens: int = 0  # prefilled again, because their KV had been evicted
     verifier_recomputed_tokens: int | None = None  # the verifier's; None: it does not tell
+    restored_tokens: int = 0  # copied back from the host instead, see --fasttts-host-offload
+    verifier_restored_tokens: int = 0  # the verifier's
     kv_high_water_tokens: int = 0  # most KV tokens held by running requests, of all searches
     verifier_kv_high_water_tokens: int | None = None  # the verifier's; None: it does not tell
     speculated_hits: tuple[int, ...] = ()  # kept steps, by how many rounds ahead they were begun

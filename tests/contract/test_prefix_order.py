@@ -10,6 +10,7 @@ from sglang.srt.mem_cache.base_prefix_cache import InsertParams
 from sglang.srt.mem_cache.radix_cache import RadixCache, RadixKey
 
 from fasttts_sglang.runtime.branch import Branch
+from fasttts_sglang.runtime.live_paths import LivePaths
 from fasttts_sglang.runtime.order_hooks import admit_what_fits
 from fasttts_sglang.runtime.prefix_order import PrefixOrder
 from fasttts_sglang.runtime.prefixes import look_up
@@ -88,7 +89,7 @@ class Scheduler:
         self.room = 10**6
         self.token_to_kv_pool_allocator = SimpleNamespace(available_size=lambda: self.room)
         self.new_token_ratio_tracker = SimpleNamespace(current=0.5)
-        self.order = PrefixOrder(self, list)
+        self.order = PrefixOrder(self, LivePaths(list))
         runner = SimpleNamespace(order=self.order)
         counts = SimpleNamespace(rounds=1)
         self.search: Any = Search()

@@ -12,7 +12,8 @@ from sglang.srt.mem_cache.radix_cache import RadixCache, RadixKey
 
 from fasttts_sglang.runtime.order_hooks import refresh_retention
 from fasttts_sglang.runtime.prefixes import look_up
-from fasttts_sglang.runtime.retention import OURS, LivePath, Retention
+from fasttts_sglang.runtime.retention import OURS, Retention
+from fasttts_sglang.scheduling.retention import LivePath
 
 Ids = tuple[int, ...]
 WIDTH = 4  # tokens of a flat entry

@@ -37,7 +37,7 @@ def undisturbed() -> list[Any]:
 def disturbed() -> dict[str, Any]:
     rng = random.Random(0)
     found: dict[str, Any] = {"results": [], "refused": []}
-    config = FastTTSConfig(kv_resize="auto")
+    config = FastTTSConfig(kv_resize="auto", host_offload="64MiB")
     with FastTTSEngine(config=config, max_total_tokens=3_000, max_running_requests=64) as engine:
         sglang: Any = engine._engine
 

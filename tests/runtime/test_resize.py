@@ -57,6 +57,8 @@ def test_nothing_leaks(outcome: Any) -> None:
     kv = outcome["after"]
     assert [pool["used"] for pool in kv["pools"].values()] == [0, 0]
     mapped = sum(kv["budget"]["mapped_bytes"].values())
+    for part in kv["host"].values():  # KV that had to give way to a move came back
+        assert part["held_bytes"] == 0 and part["restored_tokens"] > 0
     before = outcome["before"]["budget"]
     assert before["budget_bytes"] == sum(before["mapped_bytes"].values())
     assert 0.9 * kv["budget"]["budget_bytes"] <= mapped <= kv["budget"]["budget_bytes"]

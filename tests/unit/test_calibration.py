@@ -38,7 +38,15 @@ def test_a_machine_is_measured_once(measured: list[str], tmp_path: Path) -> None
     assert Machine.named(str(kept)) == MEASURED
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"name": "x", "bandwidth": -1, "rate": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"name": "x", "bandwidth": -1, "rate": 1, "host_bandwidth": 1}',
+        '{"name": "of an older version", "bandwidth": 1, "rate": 1}',
+    ],
+)
 def test_a_broken_file_is_replaced(content: str, measured: list[str], tmp_path: Path) -> None:
     (tmp_path / "nvidia-h200.json").write_text(content)
     assert calibration.this_machine("cuda", 0, tmp_path) == MEASURED

@@ -22,6 +22,7 @@ def scheduler(verifier_worker: Any = None) -> Any:
         max_total_num_tokens=100,
         fasttts_verifier=verifier_worker,
         fasttts_budget=None,  # pools of a fixed size
+        fasttts=SimpleNamespace(offloads={}),
         ipc_channels=SimpleNamespace(
             send_to_tokenizer=SimpleNamespace(send_output=lambda reply, _: sent.append(reply))
         ),
@@ -46,7 +47,8 @@ def test_what_has_a_pool_is_told(verifier: Any, pools: dict[str, Any]) -> None:
     KVMemory(made, FastTTSConfig(), verifier).admit(MemoryMessage(rid="r"))
     (reply,) = made.sent
     assert reply.rid == "r"
-    assert reply.memory == {"split": None, "plan": None, "pools": pools, "budget": None}
+    told = {"split": None, "plan": None, "pools": pools, "budget": None, "host": {}}
+    assert reply.memory == told
 
 
 def test_the_split_is_told_where_it_decides() -> None:

@@ -53,7 +53,8 @@ def test_the_plan_as_text_and_as_a_folders(capsys: pytest.CaptureFixture[str]) -
     text = capsys.readouterr().out
     assert "45 MiB of KV for n=64, branch=4, 8 rounds of 70 tokens on cpu" in text
     assert "--fasttts-kv-split 0.6" in text
-    assert len(text.splitlines()) == 19
+    assert "--fasttts-host-offload auto: generator and verifier; " in text
+    assert len(text.splitlines()) == 25
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ def test_a_search_is_counted(url: str) -> None:
         assert rise(before, after, name) == usage[f"speculated_{outcome}"]
     again = rise(before, after, "fasttts_recomputed_tokens_total generator")
     assert again == usage["recomputed_tokens"]
+    restored = rise(before, after, "fasttts_restored_tokens_total generator")
+    assert restored == usage["restored_tokens"]
     assert after["fasttts_searches_in_flight"] == 0
     assert after["fasttts_scheduler_searches running"] == 0
     assert after["fasttts_verifier_seconds_total"] > 0
