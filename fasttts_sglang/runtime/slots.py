@@ -140,6 +140,9 @@ class Slots:
             for row in search.rows
             if not (row.branch.step.requested or row.at_boundary or row.only_prefill)
         ]
+        if room <= 0:
+            self._pause(moving)
+            return []
         idle = room - len(moving)
         if not now and not search.tree.stale and 0 <= idle < search.params.n / _IDLE:
             self._continue_likely(search, idle)
