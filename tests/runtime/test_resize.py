@@ -38,7 +38,7 @@ def test_results_do_not_depend_on_moves(outcome: Any) -> None:
 
 def test_hundreds_of_moves_within_the_budget(outcome: Any) -> None:
     budget = outcome["after"]["budget"]
-    assert budget["resizes"] >= 150
+    assert budget["resizes"] >= 200
     assert budget["peak_bytes"] <= budget["budget_bytes"]
     assert budget["state"] == "steady"
 
