@@ -186,6 +186,7 @@ class FastTTSEngine:
     def shutdown(self) -> None:
         """Stop the engine and its processes."""
         self._engine.shutdown()
+        cpu.boot.stop_importing()
         if self._thread is not None:
             self._engine.loop.call_soon_threadsafe(self._engine.loop.stop)
             self._thread.join()

@@ -67,6 +67,15 @@ def start_importing() -> None:
         forkserver.ensure_running()
 
 
+def stop_importing() -> None:
+    """Wait until the fork server is gone. SGLang's shutdown kills it with all other children.
+
+    The next engine of this process would take one that is dying for one that runs.
+    """
+    server: Any = forkserver._forkserver
+    server._stop()
+
+
 def fork_children(_none: None, *_: Any) -> None:
     """AFTER engine._set_envs_and_config, which chose to spawn."""
     if ENV in os.environ:  # else a stock engine, in a process that has started one of ours
