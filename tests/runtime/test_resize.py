@@ -33,12 +33,12 @@ def test_results_do_not_depend_on_moves(outcome: Any) -> None:
             assert answer == expected
             assert [text for text, _ in candidates] == [text for text, _ in reference]
             scores = [score for _, score in candidates]
-            assert scores == pytest.approx([score for _, score in reference], abs=1e-5)
+            assert scores == pytest.approx([score for _, score in reference], abs=1e-6)
 
 
 def test_hundreds_of_moves_within_the_budget(outcome: Any) -> None:
     budget = outcome["after"]["budget"]
-    assert budget["resizes"] >= 100  # of 200: a busy machine finds less to move
+    assert budget["resizes"] >= 150
     assert budget["peak_bytes"] <= budget["budget_bytes"]
     assert budget["state"] == "steady"
 
