@@ -51,7 +51,7 @@ class ActiveSearch:
         self.stopped: str | None = None  # the search parameter that ended it early
         self.changed = True  # something happened since the rows were last chosen
         self.undecided: list[Row] = []  # rows whose node is complete
-        self.rows: set[Row] = set()
+        self.rows: dict[Row, None] = {}  # in the order they began: the same on all ranks
         self.lengths = Lengths(rules.first_guess)
         self._branches: dict[Path, Branch] = {}
         self._record = Record() if params.timeline else None

@@ -263,7 +263,7 @@ class RowFactory:
         req.tokenizer = scheduler.tokenizer
         req.fasttts = row
         row.req, branch.row, row.turn = req, row, next(self._turns)
-        search.rows.add(row)
+        search.rows[row] = None
         return req
 
     def _sampling_params(self, row: Row) -> SamplingParams:
@@ -330,7 +330,7 @@ class RowFactory:
         """End those that wait; returns those that run."""
         running = []
         for row in rows:
-            row.search.rows.discard(row)
+            row.search.rows.pop(row, None)
             if row.req.finished():
                 continue
             if row.waits:

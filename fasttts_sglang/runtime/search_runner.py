@@ -130,7 +130,7 @@ class SearchRunner:
             self._fail(search, exc)
             ended = True
         if ended:
-            search.rows.discard(row)
+            search.rows.pop(row, None)
             self._rows.finish(req)
 
     def publish(self, row: Row) -> None:

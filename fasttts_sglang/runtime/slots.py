@@ -149,9 +149,9 @@ class Slots:
             return []
         steps = search.tree.ahead()
         wanted = {step.path for step in steps} if moving else set()
-        waiting = [step for step in steps if step.p >= FLOOR and search.idle(step)]
-        worth = [row.branch.step.p if row.branch.path in wanted else 0.0 for row in moving]
-        end, start = choose(worth, [step.p for step in waiting], room)
+        waiting = [step for step in steps if step.worth >= FLOOR and search.idle(step)]
+        worth = [row.branch.step.worth if row.branch.path in wanted else 0.0 for row in moving]
+        end, start = choose(worth, [step.worth for step in waiting], room)
         self._pause([moving[index] for index in end])
         chosen = [waiting[index] for index in start]
         paths = {step.path for step in chosen}
@@ -161,14 +161,14 @@ class Slots:
     def _continue_likely(self, search: ActiveSearch, room: int) -> None:
         """Without looking around: rows at a boundary go on where child 0 is likely enough."""
         first = ((row, row.branch.step.children.get(0)) for row in search.undecided)
-        likely = [row for row, s in first if s is not None and s.p >= FLOOR and not s.complete]
+        likely = [row for row, s in first if s is not None and s.worth >= FLOOR and not s.complete]
         self._go_on(likely[: max(0, room)])
 
     def _settle(self, search: ActiveSearch) -> None:
         """Rows at a boundary with nothing to go on with end."""
         for row in search.undecided:
             row.branch.row = None
-            search.rows.discard(row)
+            search.rows.pop(row, None)
         self._ending += search.undecided
         search.undecided.clear()
 
@@ -178,7 +178,7 @@ class Slots:
             row.search.leave(row)
             row.branch.partial = row.own_ids() or None
             row.branch.row = None
-            row.search.rows.discard(row)
+            row.search.rows.pop(row, None)
         self._ending += rows
 
     def _merge(self, running: Any, new: Sequence[Row]) -> Any:

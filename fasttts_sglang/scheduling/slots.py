@@ -3,27 +3,27 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-FLOOR = 0.2  # p(needed) under which a slot stays idle: decoding costs energy and cache room
-WORTH_SWAPPING = 0.3  # a running row gives way to a node that much likelier
+FLOOR = 0.2  # worth under which a slot stays idle: decoding costs energy and cache room
+WORTH_SWAPPING = 0.3  # a running row gives way to a node worth that much more
 
 
 class Choice(NamedTuple):
-    """What changes: running nodes to end, and others to start, likeliest first."""
+    """What changes: running nodes to end, and others to start, best first."""
 
     end: list[int]  # indices into `running`
     start: list[int]  # indices into `waiting`
 
 
 def choose(running: Sequence[float], waiting: Sequence[float], room: int) -> Choice:
-    """Fill `room` slots by p(needed).
+    """Fill `room` slots by what nodes are worth: p(needed), less for what is needed late.
 
     Args:
-        running: p(needed) of the nodes that are decoded ahead of need now.
-        waiting: p(needed) of those that could be; ties go to the earlier.
+        running: worth of the nodes that are decoded ahead of need now.
+        waiting: worth of those that could be; ties go to the earlier.
         room: Slots that no requested node needs.
 
     A node that runs keeps its slot unless it has become useless, the room has shrunk, or one is
-    waiting that is much likelier: what it has decoded so far is worth something.
+    waiting that is worth much more: what it has decoded so far is worth something.
 
     >>> choose([0.9, 0.1], [0.5, 0.6], room=2)
     Choice(end=[1], start=[1])

@@ -20,6 +20,7 @@ from .estimate import FIRST_STD, Field, ScoreModel, logit
 
 MAX_AHEAD = 6  # rounds that are looked ahead
 UNLIKELY = 0.02  # children of a node with less are not considered
+DISCOUNT = 0.8  # of what a node is worth, for every round that there is still time for it
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +35,8 @@ class Step:
     node: Node | None = None  # None: not scored yet
     value: float = float("nan")  # logit of its aggregated score
     p: float = 0.0  # p(needed)
+    ahead: int = 0  # rounds between the one that runs and the one that may ask for it
+    worth: float = 0.0  # of decoding it now: how probably and how soon it is needed
     fanout: int = 0  # children that were asked for, or will probably be
     steps: int | None = 1  # of the expansion it belongs to
     children: "dict[int, Step]" = field(default_factory=dict)
@@ -259,15 +262,19 @@ class SearchTree:
             child, before = _child(step, 0), step.parent
             scored = before is not None and before.path
             child.p = _probability(before.value) if before is not None and scored else 0.5
+            child.ahead, child.worth = 1, child.p
             return [child]
         chance = self.chance(step)
         if chance < UNLIKELY:
             return []
         found = []
+        ahead = 1 if step.requested else step.ahead + 1
+        worth = chance * DISCOUNT ** (ahead - 1)
         for index in range(step.fanout):
             child = _child(step, index)
             if not child.requested:
-                child.p, child.fanout = chance, step.fanout
+                child.p, child.worth = chance, worth
+                child.ahead, child.fanout = ahead, step.fanout
             found.append(child)
         return found
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttts_sglang.scheduling.slots import choose
-from fasttts_sglang.scheduling.tree import SearchTree, Step
+from fasttts_sglang.scheduling.tree import DISCOUNT, SearchTree, Step
 from fasttts_sglang.search.aggregate import AGGREGATIONS
 from fasttts_sglang.search.algorithms import BUILT_IN, make
 from fasttts_sglang.search.core import Expand, Finish, Node, Path, drive
@@ -96,14 +96,14 @@ class Runtime:
             if not step.complete and step.path not in self.running:
                 self.start(step)
         ahead = [s for s in self.tree.ahead() if not s.complete]
-        worth = {step.path: step.p for step in ahead}
-        assert all(0 <= p <= 1 for p in worth.values())
+        worth = {step.path: step.worth for step in ahead}
+        assert all(0 <= step.worth <= step.p <= 1 for step in ahead)
         running = [p for p, (s, _) in self.running.items() if not s.requested]
         waiting = [s for s in ahead if s.path not in self.running]
         asked = len(self.running) - len(running)
         chosen = choose(
             [worth.get(path, 0.0) for path in running],
-            [step.p for step in waiting],
+            [step.worth for step in waiting],
             self.slots - asked,
         )
         for index in chosen.end:
@@ -256,6 +256,23 @@ def test_a_better_score_is_likelier_to_survive_and_few_nodes_all_do() -> None:
     assert order == sorted(order, reverse=True)
     assert order[0] > 0.95
     assert order[5] < 0.1
+
+
+def test_what_is_needed_later_is_worth_less() -> None:
+    """Of nodes that are equally likely, those are decoded first that the next round may ask for."""
+    params = SearchParams(n=2, branch=2)
+    tree = SearchTree(make(params), AGGREGATIONS["last"], Speculation.FULL)
+    tree.begin()
+    for step, score in zip(tree.members, (0.999, 0.001), strict=True):
+        tree.complete(step, 5, Finish.STOP)
+        tree.score(step, (score,))
+    child = next(step for step in tree.ahead() if step.path == (0, 0))
+    tree.complete(child, 9, Finish.STOP)
+    by_path = {step.path: step for step in tree.ahead()}
+    near, far = by_path[0, 1], by_path[0, 0, 0]
+    assert (near.ahead, far.ahead) == (1, 2)
+    assert near.worth == near.p
+    assert far.worth == pytest.approx(DISCOUNT * far.p)
 
 
 @given(

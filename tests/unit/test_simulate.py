@@ -1,0 +1,24 @@
+"""The simulation of searches: what it must agree on with any real run."""
+
+from benchmarks.simulate import Costs, Simulated, simulate
+from fasttts_sglang import SearchParams
+
+SPEC = '{"mean_tokens": 30, "min_steps": 4, "max_steps": 6}'
+
+
+def simulated(mode: str, seed: int = 1, burst: int = 4) -> Simulated:
+    params = SearchParams(n=16, branch=4, temperature=1.0, stop=(), speculation=mode, seed=seed)
+    return simulate(params, SPEC, 50, burst, Costs())
+
+
+def test_a_search_takes_no_fewer_steps_than_its_longest_chain_and_speculation_saves_some() -> None:
+    for seed in range(1, 6):
+        full, off = simulated("full", seed), simulated("off", seed)
+        assert full.chain == off.chain
+        assert full.chain <= full.steps < off.steps
+        assert off.kept == off.wasted == 0 < full.kept
+
+
+def test_two_runs_take_the_same_decisions() -> None:
+    """Rows were a set once, in an order by address; ranks of tensor parallelism must agree."""
+    assert simulated("full") == simulated("full")
