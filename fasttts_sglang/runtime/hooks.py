@@ -251,7 +251,7 @@ SCHEDULER_HOOKS = (
         "sglang.srt.mem_cache.radix_cache.RadixCache.evict",
         ("self", "params"),
         HookType.BEFORE,
-        order_hooks.refresh_retention,
+        order_hooks.evict_what_is_dead,
         "evict first what no search needs",
     ),
     Hook(

@@ -1,6 +1,7 @@
 """Where SGLang asks for an order: hooks that pass the question on to `PrefixOrder`."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,10 +65,14 @@ def count_recomputed(_none: None, batch: Any) -> None:
             row.search.counts.recomputed_tokens += req.extend_range.length - whole
 
 
-def refresh_retention(tree: Any, *args: Any, **kwargs: Any) -> None:
+def evict_what_is_dead(
+    tree: Any, params: Any, *args: Any, **kwargs: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """BEFORE RadixCache.evict: go by what searches need now."""
-    if (refresh := getattr(tree.eviction_strategy, "refresh", None)) is not None:
-        refresh()
+    to_evict = getattr(tree.eviction_strategy, "to_evict", None)
+    if to_evict is None or tree.disable:
+        return None
+    return (tree, replace(params, num_tokens=to_evict(params.num_tokens)), *args), kwargs
 
 
 def _order_of(reqs: Sequence[Any]) -> "PrefixOrder | None":

@@ -22,6 +22,7 @@ from ..scheduling.retention import LivePath
 from .prefixes import Cached, look_up
 
 OURS = -(1 << 40)  # priority of what rows of searches insert
+_AT_ONCE = 16  # up to 1 / _AT_ONCE of the cache is evicted at a time, if nobody needs it
 
 
 class Retention(EvictionStrategy):
@@ -56,18 +57,38 @@ class Retention(EvictionStrategy):
         stock = self._stock.get_priority(node)
         if node.priority != OURS:
             return 1, stock
-        if node.id in self._live:
-            known = self._live[node.id]
-            return 1, stock if known is None else known
-        new = node.last_access_time > self._looked_s  # a row has brought it in since
-        return int(new), stock
+        known = self._live.get(node.id)
+        return int(not self._is_dead(node)), stock if known is None else known
 
-    def refresh(self) -> None:
-        """Look at the searches again if they have changed. Called before nodes are evicted."""
+    def _is_dead(self, node: Any) -> bool:
+        """Whether nobody needs `node`, as far as the last look knows."""
+        if node.priority != OURS or node.id in self._live:
+            return False
+        return bool(node.last_access_time <= self._looked_s)  # else a row brought it in since
+
+    def to_evict(self, num_tokens: int) -> int:
+        """How many tokens the cache shall evict when it lacks `num_tokens`.
+
+        The searches are looked at again if they have changed and what is known to be dead does not
+        suffice. More of that goes than is lacking: where memory is full, every decode step lacks
+        some, and each eviction goes over the whole cache.
+        """
         self.evicts = True
+        dead = self._dead_tokens()
+        if dead < num_tokens and self._look():
+            dead = self._dead_tokens()
+        all_tokens = self._tree.evictable_size() + self._tree.protected_size()
+        return max(num_tokens, min(dead, all_tokens // _AT_ONCE))
+
+    def _dead_tokens(self) -> int:
+        """Tokens of dead nodes that can be evicted right away."""
+        return sum(len(node.key) for node in self._tree.evictable_leaves if self._is_dead(node))
+
+    def _look(self) -> bool:
+        """Look at the searches again; returns whether they have changed."""
         state = self._state()
         if state == self._seen:
-            return
+            return False
         self._seen, self._looked_s = state, time.monotonic()
         nodes = self._valued()
         self._live = dict.fromkeys((node.id for node, _ in nodes))
@@ -80,6 +101,7 @@ class Retention(EvictionStrategy):
         priorities = sorted(self._stock.get_priority(node) for _, node in free)
         for (_, node), priority in zip(free, priorities, strict=True):
             self._live[node.id] = priority
+        return True
 
     def _valued(self) -> list[tuple[Any, float]]:
         """The nodes on live paths, with the worth of the most valuable path through each."""
