@@ -33,7 +33,7 @@ async def ended(engine: FastTTSEngine, *, cancel: bool) -> dict[str, Any]:
     from sglang.srt.managers.io_struct import AbortReq
 
     seed = 8 + cancel  # of its own: the scores of another are known
-    params = SearchParams(n=128, seed=seed, temperature=1.0, stop=(), max_tokens=400)
+    params = SearchParams(n=128, seed=seed, temperature=1.0, stop=(), max_tokens=200)
     task = asyncio.ensure_future(engine.async_search(tight.prompt(seed), params))
     before: dict[str, Any] = {}
     while not all(part["held_bytes"] for part in before.values()) or not before:

@@ -10,13 +10,13 @@ import sys
 
 from fasttts_sglang import FastTTSConfig, FastTTSEngine, SearchParams, SearchResult
 
-REPLAY = '{"mean_tokens": 20, "sigma": 0.5, "min_steps": 8, "max_steps": 12}'
-TOKENS = 2000  # of KV per model; the live tree of n=128 has twice as many
+REPLAY = '{"mean_tokens": 10, "sigma": 0.5, "min_steps": 8, "max_steps": 12}'
+TOKENS = 1000  # of KV per model; the live tree of n=128 has twice as many
 GREEDY = {"temperature": 0, "max_new_tokens": 24, "ignore_eos": True}
 
 
 def prompt(seed: int) -> list[int]:
-    return [5 + (seed * 31 + i * 7) % 90 for i in range(100)]
+    return [5 + (seed * 31 + i * 7) % 90 for i in range(50)]
 
 
 def found(result: SearchResult) -> list[object]:
@@ -27,7 +27,7 @@ def found(result: SearchResult) -> list[object]:
 
 def search(engine: FastTTSEngine, n: int, seed: int, speculation: str) -> dict[str, object]:
     params = SearchParams(
-        n=n, seed=seed, temperature=1.0, stop=(), max_tokens=400, speculation=speculation
+        n=n, seed=seed, temperature=1.0, stop=(), max_tokens=200, speculation=speculation
     )
 
     async def beside_others() -> list[object]:
