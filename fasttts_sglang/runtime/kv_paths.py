@@ -15,6 +15,8 @@ import torch
 from sglang.srt.mem_cache.base_prefix_cache import MatchPrefixParams
 from sglang.srt.mem_cache.radix_cache import RadixKey
 
+from .prefixes import is_cached
+
 
 class KvEnd(NamedTuple):
     """Where the KV of a path ends in the radix tree. It may have been evicted since."""
@@ -52,14 +54,11 @@ class KvPaths:
             return None
         values, node, root, now = [], end.node, self._tree.root_node, time.monotonic()
         while node is not root:
-            parent = node.parent
-            if parent is None or node.value is None:
-                return None
-            if parent.children.get(node.key.child_key(1)) is not node:
+            if not is_cached(node):
                 return None
             node.last_access_time = now
             values.append(node.value)
-            node = parent
+            node = node.parent
         return torch.cat(values[::-1])
 
     def hold(self, req: Any, end: KvEnd, slots: torch.Tensor) -> None:

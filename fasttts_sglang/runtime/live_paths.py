@@ -1,15 +1,16 @@
 """What searches may still go on from, as token sequences of either model."""
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..scheduling.retention import LivePath, worths
-from ..scheduling.tree import Step
-from ..search.core import Path
 from .active_search import ActiveSearch
 from .branch import Branch
+from .prefixes import is_cached, look_up
 
 if TYPE_CHECKING:
+    from .kv_paths import KvEnd
     from .verifier_runner import VerifierRunner
 
 _LOOKS = 16  # `state` changes after n / _LOOKS more nodes
@@ -42,30 +43,49 @@ class LivePaths:
 
     def paths(self) -> Iterator[LivePath]:
         """Parents before their children."""
-        for search, path, worth in self._live(lambda branch: branch.step.complete):
-            branch = search.branches[path]
-            ids = search.prompt + branch.ids
-            if branch.partial:
-                ids += branch.partial
-            elif branch.row is not None and branch.row.waits and not branch.step.complete:
-                ids += branch.row.own_ids()
-            yield LivePath(search.rid, path, ids, worth)
+        for search, branch, worth in self._live():
+            yield LivePath(search.rid, branch.path, self._ids(search, branch), worth)
 
-    def _live(self, done: Callable[[Branch], bool]) -> Iterator[tuple[ActiveSearch, Path, float]]:
+    def ends(self, tree: Any) -> Iterator[tuple[Any, float]]:
+        """For each of them the node of the model's RadixCache `tree` in which it ends or leaves
+        the cache, and what it is worth.
+        """
+        for search, branch, worth in self._live():
+            kv = self._kv(search, branch)
+            if kv is not None and is_cached(kv.node):
+                yield kv.node, worth
+            else:
+                yield look_up(tree, self._ids(search, branch)).last, worth
+
+    def _live(self) -> Iterator[tuple[ActiveSearch, Branch, float]]:
         searches = sorted(self.searches(), key=_oldest_turn)
         for number, search in enumerate(searches):
             search.tree.look()
-            branches = search.branches
-            steps = [branch.step for branch in branches.values()]
-
-            def is_done(step: Step, branches: Any = branches) -> bool:
-                branch = branches.get(step.path)
-                return branch is not None and done(branch)
-
-            found = worths(search.tree, steps, is_done, number / len(searches), 1 / len(searches))
-            for step, worth in zip(steps, found, strict=True):
+            branches = search.branches.values()
+            nodes = [(branch.step, self._is_done(branch)) for branch in branches]
+            found = worths(search.tree, nodes, number / len(searches), 1 / len(searches))
+            for branch, worth in zip(branches, found, strict=True):
                 if worth is not None:
-                    yield search, step.path, worth
+                    yield search, branch, worth
+
+    def _is_done(self, branch: Branch) -> bool:
+        return branch.step.complete
+
+    def _ids(self, search: ActiveSearch, branch: Branch) -> "array[int]":
+        ids: array[int] = search.prompt + branch.ids
+        if branch.partial:
+            ids += branch.partial
+        elif branch.row is not None and branch.row.waits and not branch.step.complete:
+            ids += branch.row.own_ids()
+        return ids
+
+    def _kv(self, search: ActiveSearch, branch: Branch) -> "KvEnd | None":
+        """Where the KV of these tokens was put; a node that is not decoded goes on from its
+        parent's.
+        """
+        if branch.kv is not None or not branch.path:
+            return branch.kv
+        return search.parent(branch).kv
 
 
 class VerifierPaths(LivePaths):
@@ -85,17 +105,18 @@ class VerifierPaths(LivePaths):
         """Changes with every forward, too."""
         return (*super().state(), self._verifier.num_forwards)
 
-    def paths(self) -> Iterator[LivePath]:
-        """Parents before their children."""
-        for search, path, worth in self._live(self._is_done):
-            yield LivePath(search.rid, path, search.branches[path].reading.ids, worth)
-
     def _is_done(self, branch: Branch) -> bool:
         if branch.step.node is not None:
             return True
         # it may be computed although the search has not got its score yet
         keys = branch.reading.keys
         return len(keys) == len(branch.ends) > 0 and keys[-1] in self._verifier.cache
+
+    def _ids(self, search: ActiveSearch, branch: Branch) -> "array[int]":
+        return branch.reading.ids
+
+    def _kv(self, search: ActiveSearch, branch: Branch) -> "KvEnd | None":
+        return branch.reading.kv
 
 
 def _oldest_turn(search: ActiveSearch) -> int:

@@ -22,12 +22,26 @@ class Cached:
     def total(self) -> int:
         return self.num_tokens + self.num_rest
 
+    @property
+    def last(self) -> Any:
+        """The last node that holds a part of the sequence; the root if none does."""
+        return self.node if self.rest is None else self.rest
+
     def __iter__(self) -> Any:
         """All nodes that hold a part of the sequence, the last first; the root is none of them."""
-        node = self.node if self.rest is None else self.rest
+        node = self.last
         while node.parent is not None:
             yield node
             node = node.parent
+
+
+def is_cached(node: Any) -> bool:
+    """Whether a node that once was in a RadixCache of page size 1 still is; not of the root.
+
+    Only leaves are evicted, so all above one that is there are there.
+    """
+    parent = node.parent
+    return parent is not None and parent.children.get(node.key.child_key(1)) is node
 
 
 def look_up(tree: Any, ids: "Ids[int]", begin: Cached | None = None) -> Cached:

@@ -18,9 +18,6 @@ from typing import Any
 from sglang.srt.mem_cache.evict_policy import EvictionStrategy
 from sglang.srt.mem_cache.radix_cache import RadixCache
 
-from ..scheduling.retention import LivePath
-from .prefixes import Cached, look_up
-
 OURS = -(1 << 40)  # priority of what rows of searches insert
 _AT_ONCE = 16  # up to 1 / _AT_ONCE of the cache is evicted at a time, if nobody needs it
 
@@ -30,8 +27,9 @@ class Retention(EvictionStrategy):
 
     Args:
         stock: SGLang's.
-        state: Changes whenever `paths` should be asked again.
-        paths: All live ones of all searches, parents before their children.
+        state: Changes whenever `ends` should be asked again.
+        ends: Of all live paths in a cache: the nodes, and what each is worth.
+        on_short: Called when the live paths fill half of the cache.
     """
 
     def __init__(
@@ -39,13 +37,13 @@ class Retention(EvictionStrategy):
         tree: RadixCache,
         stock: EvictionStrategy,
         state: Callable[[], Any],
-        paths: Callable[[], Iterable[LivePath]],
+        ends: Callable[[Any], Iterable[tuple[Any, float]]],
         on_short: Callable[[], None] = lambda: None,
     ) -> None:
         self._tree = tree
         self._stock = stock
         self._state = state
-        self._paths = paths
+        self._ends = ends
         self._on_short = on_short
         self.evicts = False  # whether anything ever was
         self._seen: Any = None  # state at the last look
@@ -105,17 +103,9 @@ class Retention(EvictionStrategy):
 
     def _valued(self) -> list[tuple[Any, float]]:
         """The nodes on live paths, with the worth of the most valuable path through each."""
-        found: dict[tuple[str, tuple[int, ...]], Cached] = {}
-        ends = []
-        for search, path, ids, worth in self._paths():
-            begin = found.get((search, path[:-1])) if path else None
-            cached = found[search, path] = look_up(self._tree, ids, begin)
-            ends.append((worth, cached))
-        ends.sort(key=lambda end: -end[0])
         worths: dict[int, tuple[Any, float]] = {}
-        for worth, cached in ends:
-            for node in cached:
-                if node.id in worths:  # so all above it have their worth, too
-                    break
-                worths[node.id] = node, worth
+        for node, worth in sorted(self._ends(self._tree), key=lambda end: -end[1]):
+            while node.parent is not None and node.id not in worths:
+                worths[node.id] = node, worth  # so all above it have theirs, too
+                node = node.parent
         return list(worths.values())

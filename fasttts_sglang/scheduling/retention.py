@@ -1,7 +1,7 @@
 """How long the cached KV of a node should be kept, from what its search still needs."""
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..search.core import Path
@@ -22,8 +22,7 @@ class LivePath(NamedTuple):
 
 def worths(
     tree: SearchTree,
-    steps: Sequence[Step],
-    done: Callable[[Step], bool],
+    nodes: Iterable[tuple[Step, bool]],
     begin: float = 0.0,
     length: float = 1.0,
 ) -> Iterator[float | None]:
@@ -34,19 +33,19 @@ def worths(
     that it is needed. What lies on the way to a node is worth at least as much as the node.
 
     Args:
-        done: Whether a model has finished with a node: decoded it, or scored it.
+        nodes: Each with whether the model is done with it: has decoded it, or has scored it.
         begin, length: The search's turn among all that run, within [0, 1].
     """
     members = tree.members
     turned = backwards(tree.num_rounds)
     rank = {step.path: i for i, step in enumerate(reversed(members) if turned else members)}
-    for step in steps:
-        place = rank.get(step.path)
-        if done(step) and not step.extendable:
+    for step, done in nodes:
+        place = rank.get(step.path) if step.requested else None
+        if done and not step.extendable:
             yield None  # an answer, or cut off: it gets no children
-        elif place is not None and not done(step):
+        elif place is not None and not done:
             yield _SURE - begin - length * place / len(members)
         elif place is not None or not step.requested:
-            yield tree.chance(step) if done(step) else step.p
+            yield tree.chance(step) if done else step.p
         else:
             yield 0.0  # a survivor of an earlier round, to which mcts may come back

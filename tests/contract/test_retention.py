@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from sglang.srt.mem_cache.base_prefix_cache import EvictParams, InsertParams, MatchPrefixParams
 from sglang.srt.mem_cache.radix_cache import RadixCache, RadixKey
 
+from fasttts_sglang.runtime.kv_paths import KvEnd
+from fasttts_sglang.runtime.live_paths import LivePaths
 from fasttts_sglang.runtime.order_hooks import evict_what_is_dead
 from fasttts_sglang.runtime.prefixes import look_up
 from fasttts_sglang.runtime.retention import OURS, Retention
-from fasttts_sglang.scheduling.retention import LivePath
 
 Ids = tuple[int, ...]
 WIDTH = 4  # tokens of a flat entry
@@ -37,11 +38,11 @@ def insert(tree: RadixCache, ids: Ids, *, ours: bool) -> None:
 def know(tree: RadixCache, live: dict[Ids, float]) -> None:
     """Install our strategy with these live paths."""
 
-    def paths() -> Iterator[LivePath]:
+    def ends(tree: RadixCache) -> Iterator[tuple[Any, float]]:
         for ids, worth in live.items():
-            yield LivePath("search", ids, array("q", ids), worth)
+            yield look_up(tree, array("q", ids)).last, worth
 
-    tree.eviction_strategy = Retention(tree, tree.eviction_strategy, lambda: 1, paths)
+    tree.eviction_strategy = Retention(tree, tree.eviction_strategy, lambda: 1, ends)
 
 
 def evict(tree: RadixCache, num_tokens: int) -> None:
@@ -204,11 +205,50 @@ def test_searches_are_looked_at_only_when_what_is_known_to_be_dead_does_not_suff
         insert(tree, (first, 1, 2, 3), ours=True)
     states = iter(range(1000))
 
-    def paths() -> Iterator[LivePath]:
+    def ends(tree: RadixCache) -> Iterator[tuple[Any, float]]:
         looks.append(1)
-        yield LivePath("search", (), array("q", (0, 1, 2, 3)), 1.0)
+        yield look_up(tree, array("q", (0, 1, 2, 3))).last, 1.0
 
-    tree.eviction_strategy = Retention(tree, tree.eviction_strategy, lambda: next(states), paths)
+    tree.eviction_strategy = Retention(tree, tree.eviction_strategy, lambda: next(states), ends)
     while (0, 1, 2, 3) in cached(tree):
         evict(tree, 8)
     assert len(looks) == 2  # at the beginning, and when all that was dead had gone
+
+
+class Paths(LivePaths):
+    """Each of these paths is live; it is known where some of them were put."""
+
+    def __init__(self, known: dict[Ids, KvEnd | None]) -> None:
+        super().__init__(list)
+        self._known = known
+
+    def _live(self) -> Iterator[tuple[Any, Any, float]]:
+        for worth, ids in enumerate(self._known):
+            yield None, ids, worth
+
+    def _ids(self, _search: Any, branch: Any) -> "array[int]":
+        return array("q", branch)
+
+    def _kv(self, _search: Any, branch: Any) -> KvEnd | None:
+        return self._known[branch]
+
+
+@given(
+    st.lists(st.tuples(sequences, st.booleans()), max_size=8),
+    st.integers(0, 20),
+    st.lists(sequences, max_size=4),
+)
+def test_where_a_path_was_put_tells_as_much_as_a_look_from_the_root(
+    put: list[tuple[Ids, bool]], num_evicted: int, again: list[Ids]
+) -> None:
+    tree = cache()
+    known: dict[Ids, KvEnd | None] = {}
+    for ids, remembered in put:
+        insert(tree, ids, ours=True)
+        match = tree.match_prefix(MatchPrefixParams(key=key(ids)))  # splits where `ids` ends
+        known[ids] = KvEnd(match.last_device_node, len(ids)) if remembered else None
+    tree.evict(EvictParams(num_tokens=num_evicted))
+    for ids in again:
+        insert(tree, ids, ours=True)
+    found = [node for node, _ in Paths(known).ends(tree)]
+    assert found == [look_up(tree, array("q", ids)).last for ids in known]

@@ -1,5 +1,7 @@
 """What a node's KV is worth, from what its search still needs."""
 
+from collections.abc import Sequence
+
 from fasttts_sglang import SearchParams
 from fasttts_sglang.scheduling.retention import worths
 from fasttts_sglang.scheduling.tree import SearchTree, Step
@@ -16,19 +18,19 @@ def begun(n: int = 8, mode: Speculation = Speculation.FULL) -> SearchTree:
     return tree
 
 
-def decoded(step: Step) -> bool:
-    return step.complete
+def of(tree: SearchTree, steps: Sequence[Step], *turn: float) -> list[float | None]:
+    return list(worths(tree, [(step, step.complete) for step in steps], *turn))
 
 
 def test_what_is_asked_for_is_worth_most_the_first_of_the_round_before_the_last() -> None:
     tree = begun()
     first, *_, last = tree.members
     tree.complete(first, 10, Finish.STOP)
-    values = list(worths(tree, tree.members, decoded))
+    values = of(tree, tree.members)
     assert values[1:] == sorted(values[1:], key=lambda worth: -(worth or 0))
     assert all(worth is not None and 1 < worth <= 2 for worth in values[1:])
     assert values[0] is not None and values[0] < 1
-    assert list(worths(tree, [last], decoded, 0.5, 0.5)) == [2 - 0.5 - 0.5 * 7 / 8]
+    assert of(tree, [last], 0.5, 0.5) == [2 - 0.5 - 0.5 * 7 / 8]
 
 
 def test_the_next_round_goes_the_other_way() -> None:
@@ -37,7 +39,7 @@ def test_the_next_round_goes_the_other_way() -> None:
         tree.complete(step, 10, Finish.STOP)
         tree.score(step, (0.5,))
     assert tree.advance()
-    values = list(worths(tree, tree.members, decoded))
+    values = of(tree, tree.members)
     assert values == sorted(values, key=lambda worth: worth or 0)
 
 
@@ -50,11 +52,11 @@ def test_nobody_needs_an_answer_and_the_likelier_survivor_is_worth_more() -> Non
         tree.score(step, (score,))
     ahead = tree.ahead()
     assert ahead and {step.path[:-1] for step in ahead} <= {good.path, bad.path}
-    none, more, less, sure = worths(tree, [answer, good, bad, tree.members[3]], decoded)
+    none, more, less, sure = of(tree, [answer, good, bad, tree.members[3]])
     assert none is None
     assert more is not None and less is not None and sure is not None
     assert less < more < sure
-    assert list(worths(tree, ahead, decoded)) == [step.p for step in ahead]
+    assert of(tree, ahead) == [step.p for step in ahead]
 
 
 def test_without_speculation_scores_tell_as_much() -> None:
@@ -63,16 +65,16 @@ def test_without_speculation_scores_tell_as_much() -> None:
     for step, score in ((good, 0.9), (bad, 0.1)):
         tree.complete(step, 10, Finish.STOP)
         tree.score(step, (score,))
-    flat = list(worths(tree, [good, bad], decoded))
+    flat = of(tree, [good, bad])
     assert flat[0] == flat[1]
     tree.look()
-    more, less = worths(tree, [good, bad], decoded)
+    more, less = of(tree, [good, bad])
     assert more is not None and less is not None and less < more
     for step in others:
         tree.complete(step, 10, Finish.STOP)
         tree.score(step, (0.5,))
     tree.look()
-    assert [round(w or 0) for w in worths(tree, [good, bad], decoded)] == [1, 0]
+    assert [round(w or 0) for w in of(tree, [good, bad])] == [1, 0]
     assert not good.children  # nothing is decoded ahead
 
 
@@ -84,4 +86,4 @@ def test_survivors_of_earlier_rounds_are_worth_least() -> None:
         tree.score(step, (0.1 * index,))
     tree.advance()
     kept = [step for step in earlier if step.path in tree.kept]
-    assert kept and list(worths(tree, kept, decoded)) == [0.0] * len(kept)
+    assert kept and of(tree, kept) == [0.0] * len(kept)
