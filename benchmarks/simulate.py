@@ -23,9 +23,9 @@ from fasttts_sglang.runtime.messages import SearchMessage
 from fasttts_sglang.runtime.reading import ScoreJob
 from fasttts_sglang.runtime.rendering import SharedTokens
 from fasttts_sglang.runtime.row import Row
+from fasttts_sglang.runtime.row_requests import prefix
 from fasttts_sglang.runtime.rows import RowFactory
 from fasttts_sglang.runtime.search_runner import SearchRunner
-from fasttts_sglang.runtime.slots import Slots
 from fasttts_sglang.search.params import SPECULATION, SearchParams
 from fasttts_sglang.search.replay import ReplaySpec
 
@@ -140,10 +140,10 @@ class _Rows(RowFactory):
         return nullcontext()
 
     def enqueue(self, row: Row) -> None:
-        self._scheduler.waiting_queue.append(self._request(row))
+        self._scheduler.waiting_queue.append(_request(row))
 
     def fork(self, rows: Sequence[Row], _reserved: int | None = None) -> Any:
-        return (_Batch([self._request(row) for row in rows]) if rows else None), []
+        return (_Batch([_request(row) for row in rows]) if rows else None), []
 
     def settle(self, _going_on: Any, ending: Sequence[Row]) -> None:
         self.end(ending)
@@ -156,17 +156,18 @@ class _Rows(RowFactory):
     def go_on(self, row: Row) -> None:
         row.take_surplus()
 
-    def _request(self, row: Row) -> Any:
-        row.req = _Request(
-            rid=self.prefix(row.search.rid),
-            fasttts=row,
-            output_ids=array("q", row.branch.partial or ()),
-            vocab_size=_TOKEN + 1,
-            finished_reason=None,
-            to_finish=None,
-        )
-        row.branch.row, row.search.rows[row] = row, None
-        return row.req
+
+def _request(row: Row) -> "_Request":
+    row.req = _Request(
+        rid=prefix(row.search.rid),
+        fasttts=row,
+        output_ids=array("q", row.branch.partial or ()),
+        vocab_size=_TOKEN + 1,
+        finished_reason=None,
+        to_finish=None,
+    )
+    row.branch.row, row.search.rows[row] = row, None
+    return row.req
 
 
 def simulate(params: SearchParams, spec: str, prompt_tokens: int, burst: int, costs: Costs) -> Any:
@@ -188,9 +189,8 @@ def simulate(params: SearchParams, spec: str, prompt_tokens: int, burst: int, co
         ipc_channels=SimpleNamespace(send_to_tokenizer=sender),
     )
     verifier = _Verifier(costs)
-    runner = SearchRunner(scheduler, FastTTSConfig(replay=spec, prefix_order=False), verifier)
-    runner._rows = rows = _Rows(scheduler)
-    runner._slots = Slots(scheduler, rows, None)
+    config = FastTTSConfig(replay=spec, prefix_order=False)
+    runner = SearchRunner(scheduler, config, verifier, _Rows(scheduler))
     ids = [1] * prompt_tokens
     runner.admit(SearchMessage(rid="0", params=params.to_dict(), prompt_ids=ids, problem=None))
     running, steps, in_rows = _Batch([]), 0, 0

@@ -1,28 +1,23 @@
 """Makes decode rows of branches: forked into the running batch, or queued like a request."""
 
-import copy
-import itertools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from sglang.srt.managers.overlap_utils import RelayPayload
 from sglang.srt.managers.schedule_batch import FINISH_LENGTH, Req, ReqKvInfo, ScheduleBatch
-from sglang.srt.mem_cache.allocation import write_cache_indices
 from sglang.srt.mem_cache.common import release_kv_cache
 from sglang.srt.mem_cache.radix_cache import RadixCache
-from sglang.srt.sampling.sampling_params import SamplingParams
 
 from ..errors import BadRequest
 from .branch import Branch
+from .forked_batch import forked_batch
 from .kv_paths import KvEnd, KvPaths
 from .offload import Offload
 from .row import Row
-from .row_sampling import sampling_info
+from .row_requests import RowRequests
 
 RESERVE = 16  # KV slots per running row under which speculation ends
-_PREFIX = "fasttts/"
 
 
 class RowFactory:
@@ -38,8 +33,7 @@ class RowFactory:
         self._allocator = scheduler.token_to_kv_pool_allocator
         self._pool = scheduler.req_to_token_pool
         self._tree = scheduler.tree_cache
-        self._turns = itertools.count()
-        self.priority: int | None = None  # of rows' requests, see PrefixOrder
+        self.requests = RowRequests(scheduler)
         self.offload: Offload | None = None  # where evicted KV may have gone
         tree = self._tree
         plain = type(tree) is RadixCache and scheduler.page_size == 1 and not tree.disable
@@ -76,11 +70,6 @@ class RowFactory:
             )
         return budget
 
-    @staticmethod
-    def prefix(rid: str) -> str:
-        """What the request ids of all rows of search `rid` begin with."""
-        return f"{_PREFIX}{rid}/"
-
     @property
     def free_tokens(self) -> int:
         """KV slots that are free or can be made free."""
@@ -105,7 +94,7 @@ class RowFactory:
     def enqueue(self, row: Row) -> None:
         """Queue `row` like any request."""
         scheduler = self._scheduler
-        req = self._request(row)
+        req = self.requests.make(row)
         scheduler._set_or_validate_priority(req)
         # Not _add_request_to_queue: its limit is for clients' requests, ours are admitted already.
         scheduler.waiting_queue.append(req)
@@ -144,13 +133,13 @@ class RowFactory:
                 if not self._fits(end, reserved):
                     failed += rows[index:]
                     break
-            req = self._request(row)
+            req = self.requests.make(row)
             self._paths.hold(req, end, slots)
             req.kv_committed_len = len(slots)
             req.kv = ReqKvInfo(kv_allocated_len=len(slots), swa_evicted_seqlen=0)
             reqs.append(req)
             last.append((branch.partial or branch.ids or row.search.prompt)[-1])
-        return (self._decode_ready(reqs, last) if reqs else None), failed
+        return (forked_batch(self._scheduler, reqs, last) if reqs else None), failed
 
     def _fits(self, end: KvEnd, num_tokens: int) -> bool:
         """Whether there is room for so many tokens while the path down to `end` is held."""
@@ -181,105 +170,6 @@ class RowFactory:
         if source.kv is None or slots is None or len(slots) < size - 1:
             return None
         return source.kv, slots[: size - 1]
-
-    def _decode_ready(self, reqs: list[Req], last_tokens: list[int]) -> ScheduleBatch:
-        """A batch as if `reqs` had been prefilled.
-
-        Source: follows SGLang's `Scheduler._build_hisparse_decode_batch`.
-        """
-        scheduler = self._scheduler
-        self._pool.alloc(reqs)
-        batch = ScheduleBatch.init_new(
-            reqs,
-            self._pool,
-            self._allocator,
-            self._tree,
-            scheduler.model_config,
-            scheduler.enable_overlap,
-            scheduler.spec_algorithm,
-        )
-        device = scheduler.device
-        indices, lengths = [r.req_pool_idx for r in reqs], [r.kv_committed_len for r in reqs]
-        host = torch.tensor([indices, lengths, last_tokens], dtype=torch.int64)
-        rows, lens, _ = host
-        batch.req_pool_indices_cpu, batch.seq_lens_cpu = rows, lens
-        batch.req_pool_indices, batch.seq_lens, last = host.to(device, non_blocking=True)
-        batch.orig_seq_lens = batch.seq_lens.to(torch.int32)
-        write_cache_indices(
-            out_cache_loc=batch.seq_lens,  # not read: nothing stands behind the prefixes
-            req_pool_indices_tensor=batch.req_pool_indices,
-            req_pool_indices_cpu=rows,
-            prefix_lens_tensor=batch.seq_lens,
-            prefix_lens_cpu=lens,
-            seq_lens_tensor=batch.seq_lens,
-            seq_lens_cpu=lens,
-            extend_lens_tensor=batch.seq_lens,  # only read for places in out_cache_loc
-            extend_lens_cpu=torch.zeros_like(lens),
-            prefix_tensors=[req.prefix_indices for req in reqs],
-            req_to_token_pool=self._pool,
-        )
-        batch.seq_lens_sum = sum(lengths)
-        batch.input_ids, batch.multimodal_inputs = None, [None] * len(reqs)
-        self._stash(batch.req_pool_indices, last)
-        batch.sampling_info = sampling_info(batch, scheduler.model_config.vocab_size)
-        return batch
-
-    def _stash(self, rows: torch.Tensor, last: torch.Tensor) -> None:
-        """Give the next forward its input tokens.
-
-        Under the overlap schedule the forward in flight writes the same buffer at its end, maybe
-        for a row number that was freed since. So we write behind it, on its stream, and keep the
-        tensors alive for that stream.
-        """
-        scheduler = self._scheduler
-        payload = RelayPayload(bonus_tokens=last)
-        if not scheduler.enable_overlap:
-            scheduler.future_map.stash(rows, payload)
-            return
-        for tensor in (rows, last):
-            if tensor.is_cuda:
-                tensor.record_stream(scheduler.forward_stream)
-        with scheduler.forward_stream_ctx:
-            scheduler.forward_stream.wait_stream(scheduler.schedule_stream)
-            scheduler.future_map.stash(rows, payload)
-
-    def _request(self, row: Row) -> Req:
-        scheduler, search, branch = self._scheduler, row.search, row.branch
-        params = copy.copy(self._sampling_params(row))
-        params.sampling_seed = branch.seed
-        params.max_new_tokens = 1 if row.only_prefill else search.rules.budget - branch.parent_len
-        req = Req(
-            self.prefix(search.rid) + ".".join(map(str, branch.path)),
-            "",
-            search.prompt + branch.ids,
-            params,
-            eos_token_ids=scheduler.model_config.hf_eos_token_id,
-            vocab_size=scheduler.model_config.vocab_size,
-            disagg_mode=scheduler.disaggregation_mode,
-            priority=self.priority,
-        )
-        if branch.partial:
-            req.output_ids = branch.partial[:]
-        req.tokenizer = scheduler.tokenizer
-        req.fasttts = row
-        row.req, branch.row, row.turn = req, row, next(self._turns)
-        search.rows[row] = None
-        return req
-
-    def _sampling_params(self, row: Row) -> SamplingParams:
-        """SGLang's form of the search's parameters. Steps and answers end where we say so."""
-        search = row.search
-        if search.sampling is None:
-            wanted = search.params
-            search.sampling = SamplingParams(
-                temperature=wanted.temperature,
-                top_p=wanted.top_p,
-                top_k=wanted.top_k,
-                ignore_eos=True,
-            )
-            search.sampling.normalize(self._scheduler.tokenizer)
-        params: SamplingParams = search.sampling
-        return params
 
     # -- ending ------------------------------------------------------------------------
 

@@ -5,11 +5,9 @@ parallel ranks take the same ones. The wall clock is only reported, never consul
 """
 
 import logging
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sglang.srt.managers.io_struct import AbortReq
@@ -17,26 +15,18 @@ from sglang.srt.managers.schedule_batch import FINISH_ABORT, Req
 
 from ..config import FastTTSConfig
 from ..errors import BadRequest, FastTTSError, SearchFailed
-from ..scheduling.tree import SearchTree
-from ..search.aggregate import AGGREGATIONS
-from ..search.algorithms import SAMPLING, make
-from ..search.params import SearchParams, Speculation
-from ..search.replay import Replay, ReplaySpec
 from .active_search import ActiveSearch
-from .counts import Counts
 from .live_paths import LivePaths
 from .messages import ScoreMessage, SearchDone, SearchMessage, SearchProgress, StopSearch
+from .new_search import SearchFactory
 from .offload_build import GENERATOR, VERIFIER, build_offload
 from .prefix_order import PrefixOrder
-from .reading import Reading, ScoreJob
-from .rendering import SharedTokens
 from .row import Row
+from .row_requests import prefix
 from .rows import RowFactory
 from .score_requests import ScoreRequests
-from .scoring import Scoring
 from .slots import Slots
-from .step_rules import StepRules
-from .steps import StepEnds
+from .step_scorer import StepScorer
 from .verifier import Verifier
 from .verifier_runner import VerifierRunner
 
@@ -48,12 +38,20 @@ BURST_RESERVE = 32  # KV slots per row under which every step is looked at
 class SearchRunner:
     """All searches of one scheduler. Hooks call in; nothing raises out."""
 
-    def __init__(self, scheduler: Any, config: FastTTSConfig, verifier: Verifier | None) -> None:
+    def __init__(
+        self,
+        scheduler: Any,
+        config: FastTTSConfig,
+        verifier: Verifier | None,
+        rows: RowFactory | None = None,
+    ) -> None:
         self._scheduler = scheduler
         self._config = config
         self.verifier = verifier
         self.scores = ScoreRequests(verifier, self._reply)
-        self._rows = RowFactory(scheduler)
+        self._rows = rows = rows or RowFactory(scheduler)
+        self._searches = SearchFactory(scheduler, config, verifier, rows)
+        self._scorer = StepScorer(verifier, self._is_live, self._guarded, self._fail)
         self._queue: deque[ActiveSearch] = deque()  # admitted, waiting for a place
         self._live: dict[str, ActiveSearch] = {}
         self.order: PrefixOrder | None = None
@@ -61,7 +59,7 @@ class SearchRunner:
         if config.prefix_order:
             self.order = PrefixOrder(scheduler, live)
             self.order.keep_what_is_needed(verifier)
-            self._rows.priority = self.order.priority
+            self._rows.requests.priority = self.order.priority
         self.offloads = build_offload(scheduler, verifier, live, config)
         self.offload = self._rows.offload = self.offloads.get(GENERATOR)
         if VERIFIER in self.offloads:
@@ -69,15 +67,18 @@ class SearchRunner:
             verifier.offload = self.offloads[VERIFIER]
             verifier.offload.priority = verifier.priority
         if self.offload is not None:
-            self.offload.priority = self._rows.priority
+            self.offload.priority = self._rows.requests.priority
         self._slots = Slots(scheduler, self._rows, self.order)
-        self.verifier_s = 0.0  # spent so far
-        self._asked: list[tuple[ActiveSearch, list[ScoreJob]]] = []  # what the verifier is at
         self._dropped: list[str] = []  # searches whose rows must still leave the scheduler
 
     @property
     def num_live(self) -> int:
         return len(self._live)
+
+    @property
+    def verifier_s(self) -> float:
+        """Seconds spent in the verifier, or waiting for it, so far."""
+        return self._scorer.seconds
 
     @property
     def num_queued(self) -> int:
@@ -93,7 +94,9 @@ class SearchRunner:
     def admit(self, message: SearchMessage) -> None:
         """A search has arrived. It is refused here or queued; `step` starts it."""
         try:
-            self._queue.append(self._new_search(message))
+            if not message.rid or any(search.rid == message.rid for search in self.searches()):
+                raise BadRequest("rid", f"{message.rid!r} is missing or already in use")
+            self._queue.append(self._searches.make(message, self))
         except BadRequest as exc:
             self._reply(message, SearchDone(rid=message.rid, error=str(exc), error_field=exc.field))
         except Exception as exc:
@@ -159,12 +162,12 @@ class SearchRunner:
             The batch to go on with; new rows were merged into it.
         """
         for rid in self._dropped:
-            self._scheduler.abort_request(AbortReq(rid=self._rows.prefix(rid)))
+            self._scheduler.abort_request(AbortReq(rid=prefix(rid)))
         self._dropped.clear()
         for offload in self.offloads.values():
             offload.forget_dead()
         if not self._live and not self._queue and not self.scores.busy:
-            self._take_scores()  # drops what nobody waits for
+            self._scorer.take()  # drops what nobody waits for
             if self.verifier is not None and self.verifier.busy:
                 self.verifier.step()
             return running
@@ -180,7 +183,7 @@ class SearchRunner:
         began, waited = time.perf_counter(), self.verifier_s
         running = self._move(running)
         while self._only_the_verifier_works(running):
-            self._await_verifier()
+            self._scorer.wait()
             running = self._move(running)
         own_s = time.perf_counter() - began - (self.verifier_s - waited)
         for search in self._live.values():
@@ -219,16 +222,16 @@ class SearchRunner:
     def _only_the_verifier_works(self, running: Any) -> bool:
         """SGLang would go to sleep."""
         idle = running.is_empty() and not self._scheduler.waiting_queue
-        return idle and self.verifier is not None and self.verifier.busy
+        return idle and self._scorer.busy
 
     def _move(self, running: Any) -> Any:
-        if self.verifier is not None and self.verifier.busy:
-            self._go_on_scoring()
+        if self._scorer.busy:
+            self._scorer.go_on()
         if self.scores.busy:
             self.scores.step()
         due = [search for search in self._live.values() if search.scoring.due()]
         if due:
-            self._score([s for s in self._live.values() if s in due or s.scoring.eager])
+            self._scorer.score([s for s in self._live.values() if s in due or s.scoring.eager])
         for search in list(self._live.values()):
             if search.changed and search.prefilled:
                 self._guarded(search, self._advance)
@@ -241,118 +244,12 @@ class SearchRunner:
 
     # -- one search --------------------------------------------------------------------
 
-    def _new_search(self, message: SearchMessage) -> ActiveSearch:
-        params = SearchParams.from_dict(message.params)
-        rid = message.rid
-        if not rid or rid in self._live or any(search.rid == rid for search in self._queue):
-            raise BadRequest("rid", f"{rid!r} is missing or already in use")
-        if params.n > self._config.max_width:
-            raise BadRequest(
-                "n", f"{params.n} exceeds --fasttts-max-width {self._config.max_width}"
-            )
-        if self.verifier is None and not params.verifier_free:
-            raise BadRequest(
-                "algorithm",
-                f"{params.algorithm!r} with selection {params.chosen_by!r} needs a verifier,"
-                " and the server was started without --fasttts-verifier-path",
-            )
-        replay = None
-        if self._config.replay:
-            if params.algorithm in SAMPLING:
-                raise BadRequest(
-                    "algorithm", f"{params.algorithm} has no steps that could be replayed"
-                )
-            replay = Replay(ReplaySpec.from_json(self._config.replay), params.seed)
-        scheduler = self._scheduler
-        renderer = SharedTokens() if self.verifier is None else self.verifier.renderer
-        problem = Reading.of(renderer.prompt(message), message.problem)
-        budget = self._rows.path_budget(len(message.prompt_ids), params.max_tokens)
-        longest = sys.maxsize
-        if self.verifier is not None:
-            budget = self.verifier.path_budget(problem.begin, budget)
-            longest = self.verifier.max_tokens
-        steps = StepEnds(
-            scheduler.tokenizer,
-            params.stop,
-            params.stop_token_ids,
-            params.step_tokens,
-            self._rows.eos_token_ids,
-        )
-        mode = Speculation(params.speculation or self._config.speculation)
-        tree = SearchTree(make(params), AGGREGATIONS[params.aggregation], mode)
-        vocab_size = scheduler.model_config.vocab_size
-        rules = StepRules(params, budget, steps, replay, vocab_size)
-        counts = Counts(len(message.prompt_ids))
-        scoring = Scoring(
-            tree, renderer, problem, longest, replay, counts, alternate=self._config.prefix_order
-        )
-        return ActiveSearch(self, message, params, tree, rules, scoring, counts)
-
     def _begin(self, search: ActiveSearch) -> None:
         """Prefill the prompt once in both models; the first round then hits the caches."""
         search.begin()
         self._rows.enqueue(search.prompt_row())
         if self.verifier is not None:
             self.verifier.score([search.scoring.prompt_job()])
-
-    def _score(self, searches: list[ActiveSearch]) -> None:
-        """Score what is complete, all searches in common batches."""
-        tick = time.perf_counter()
-        jobs = []
-        for search in list(searches):
-            try:
-                jobs.append(search.jobs())
-            except Exception as exc:
-                self._fail(search, exc)
-                searches.remove(search)
-        try:
-            if self.verifier is not None:
-                self.verifier.score([job for some in jobs for job in some])
-        except Exception as exc:
-            if len(searches) == 1:
-                self._fail(searches[0], exc)
-                return
-            for search in searches:  # find out whose fault it is
-                search.scoring.put_back()
-                self._score([search])
-            return
-        seconds = time.perf_counter() - tick
-        self.verifier_s += seconds
-        for search in searches:
-            search.timing["verifier_s"] += seconds
-        self._asked += zip(searches, jobs, strict=True)
-        self._take_scores()
-
-    def _go_on_scoring(self) -> None:
-        """A verifier that takes its time goes on."""
-        assert self.verifier is not None
-        self._spend(self.verifier.step)
-        self._take_scores()
-
-    def _await_verifier(self) -> None:
-        assert self.verifier is not None
-        self._spend(self.verifier.wait)
-
-    def _spend(self, act: Callable[[], None]) -> None:
-        """`act` takes time that the searches wait for their scores."""
-        tick = time.perf_counter()
-        act()
-        seconds = time.perf_counter() - tick
-        self.verifier_s += seconds
-        for search, _ in self._asked:
-            search.timing["verifier_s"] += seconds
-
-    def _take_scores(self) -> None:
-        """Give out the scores that are there."""
-        asked, self._asked = self._asked, []
-        for search, jobs in asked:
-            if not self._is_live(search):
-                if self.verifier is not None:
-                    self.verifier.drop(jobs)
-            elif all(job.done for job in jobs):
-                self._guarded(search, partial(ActiveSearch.take_scores, jobs=jobs))
-            else:
-                self._asked.append((search, jobs))
 
     def _advance(self, search: ActiveSearch) -> None:
         while self._is_live(search):
@@ -370,7 +267,7 @@ class SearchRunner:
                 progress = SearchProgress(rid=search.rid, progress=search.progress())
                 self._reply(search.message, progress)
             if search.scoring.due():
-                self._score([search])
+                self._scorer.score([search])
 
     def _is_live(self, search: ActiveSearch) -> bool:
         return self._live.get(search.rid) is search  # the id may have been used again

@@ -10,8 +10,7 @@ from .admission import place
 from .branch import Branch
 from .prefix_order import PrefixOrder
 from .row import Row
-from .rows import RESERVE as _RESERVE
-from .rows import RowFactory
+from .rows import RESERVE, RowFactory
 
 _AMPLE = 64  # and above which it may begin
 _PLENTY = 256  # above which nobody asks how long steps will be
@@ -65,7 +64,7 @@ class Slots:
         for search in searches:
             new += self._start_requested(search)
         num_rows = running.batch_size() + len(new)
-        tight = self._rows.free_tokens < _RESERVE * (num_rows + 1)
+        tight = self._rows.free_tokens < RESERVE * (num_rows + 1)
         for search in searches:
             room = 0 if crowded or tight else self._room(search, running, new)
             new += self._speculate(search, room, now=crowded or tight)
@@ -193,7 +192,7 @@ class Slots:
         order = [*asked, *(row for row in new if not row.branch.step.requested)]
         tokens, beside = self._rows.free_tokens, None
         if self._order is None or tokens >= _PLENTY * (running.batch_size() + len(new)):
-            fit = max(0, min(free, tokens // _RESERVE - running.batch_size()))
+            fit = max(0, min(free, tokens // RESERVE - running.batch_size()))
         else:
             fit, beside = max(0, free), self._order.admission.reserved(running)
         batch, failed = self._rows.fork(order[:fit], beside)

@@ -1,7 +1,6 @@
 """Scores steps: only what is new is computed, every step of every sequence in one pass."""
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from .lane import Lane, Values
 from .offload import Offload
 from .reading import ScoreJob
 from .verifier_order import front, leaders
+from .verifier_queue import VerifierQueue
 from .verifier_worker import MAX_ROWS, VerifierWorker
 
 
@@ -58,10 +58,8 @@ class VerifierRunner:
         self.offload: Offload | None = None  # where evicted KV may have gone
         self._reserve = 0  # tokens that must stay free behind a path
         self.lane = Lane(worker)
-        self._queue: deque[ScoreJob] = deque()
+        self._queue = VerifierQueue(cache)
         self._flight: _Flight | None = None
-        self._by_key: dict[bytes, ScoreJob] = {}  # of jobs in the queue or in flight
-        self._twins: list[ScoreJob] = []  # their last key is that of another
         self.num_forwards = 0
         self._alone = 0  # jobs from the front of the queue that get a forward each
 
@@ -94,21 +92,17 @@ class VerifierRunner:
     @property
     def busy(self) -> bool:
         """Whether jobs wait or are being computed."""
-        return bool(self._flight or self._queue or self._twins)
+        return self._flight is not None or not self._queue.idle
 
     def score(self, jobs: Sequence[ScoreJob]) -> None:
         """Begin to fill in `scores` of every job; without a stream of its own, also end.
 
-        A job without ends only brings its KV into the cache. Equal sequences are scored once:
-        another place in a batch may round differently, and beams that hold the same tokens must
-        tie exactly. What fails leaves an `error` in its job.
+        A job without ends only brings its KV into the cache. What fails leaves an `error` in its
+        job.
         """
         for job in jobs:
             job.recomputed = job.kv_in_use = 0
-            if not job.ends:
-                self._queue.append(job)
-            else:
-                self._enqueue(job)
+            self._queue.add(job)
         self.step()
         while self.lane.synchronous and self.busy:
             self.step()
@@ -119,8 +113,8 @@ class VerifierRunner:
             if not self._flight.values.ready():
                 return
             self._land(self._flight)
-        if not self._queue and self._twins:
-            self._settle_twins()
+        if not self._queue:
+            self._queue.settle_twins()
         if self._queue:
             with self.lane, self.worker.own_config():
                 self._flight = self._start()
@@ -132,30 +126,7 @@ class VerifierRunner:
 
     def drop(self, jobs: Sequence[ScoreJob]) -> None:
         """Forget jobs that nobody waits for; what is being computed ends undisturbed."""
-        dropped = set(map(id, jobs))
-        for job in [job for job in self._queue if id(job) in dropped]:
-            self._forget(job)
-        self._queue = deque(job for job in self._queue if id(job) not in dropped)
-        self._twins = [job for job in self._twins if id(job) not in dropped]
-
-    def _forget(self, job: ScoreJob) -> None:
-        if job.ends and self._by_key.get(job.keys[-1]) is job:
-            del self._by_key[job.keys[-1]]
-
-    def _settle_twins(self) -> None:
-        """Jobs whose equals are done take their scores, or are computed themselves."""
-        twins, self._twins = self._twins, []
-        for job in twins:
-            self._enqueue(job)
-
-    def _enqueue(self, job: ScoreJob) -> None:
-        """Let `job` wait for its forward, or for its equal's, unless its scores are known."""
-        known = self._from_cache(job)
-        job.missing = len(job.ends) - len(job.scores)
-        if known:
-            return
-        first = self._by_key.setdefault(job.keys[-1], job)
-        (self._queue if first is job else self._twins).append(job)
+        self._queue.drop(jobs)
 
     def flush(self) -> None:
         """Forget all cached KV; scores of equal tokens stay valid."""
@@ -187,18 +158,6 @@ class VerifierRunner:
             f"verifier KV leak: {total=} {available=} {evictable=}"
             f" rows={rows.size} free rows={rows.available_size()}"
         )
-
-    def _from_cache(self, job: ScoreJob) -> bool:
-        known = [self.cache.get(key) for key in job.keys]
-        job.scores = [score for score in known if score is not None]
-        if len(job.scores) == len(known):
-            return True
-        job.scores = []
-        for score in known:  # the known head stands; from the first gap on all is computed
-            if score is None:
-                break
-            job.scores.append(score)
-        return False
 
     def _start(self) -> _Flight | None:
         """Launch as many jobs from the front as one forward takes."""
@@ -237,10 +196,10 @@ class VerifierRunner:
         self._release(reqs, keep=False)
         if len(jobs) > 1:
             self._alone += len(jobs)
-            self._queue.extendleft(reversed(jobs))
+            self._queue.put_back(jobs)
             return
         for job in jobs:
-            self._forget(job)
+            self._queue.done(job)
             job.error = f"the verifier failed: {exc}"
 
     def _prefill(self, reqs: list[Req]) -> ScheduleBatch:
@@ -288,15 +247,14 @@ class VerifierRunner:
             return self._max_rows
         room = self._allocator.available_size() + self.tree.evictable_size()
         first = leaders(self.tree, front(self._queue, room // 4))
-        leading = set(map(id, first))
-        self._queue = deque([*first, *(job for job in self._queue if id(job) not in leading)])
+        self._queue.lead(first)
         return min(len(first), self._max_rows)
 
     def _admit(self, jobs: list[ScoreJob], reqs: list[Req], most: int) -> None:
         """Move up to `most` jobs from the queue to `jobs`, with a locked request for each."""
         num_tokens = 0
         while self._queue and len(jobs) < most:
-            job = self._queue[0]
+            job = self._queue.first
             self._restore(job, num_tokens)
             known = job.reading.kv
             if known is not None and known.length != job.begin_unknown:
@@ -310,14 +268,14 @@ class VerifierRunner:
                 self.tree.dec_lock_ref(req.last_node)
                 if jobs:
                     return
-                self._queue.popleft()
-                self._forget(job)
+                self._queue.take()
+                self._queue.done(job)
                 job.error = (
                     f"a sequence of {len(job.token_ids)} tokens does not fit into the verifier's"
                     f" KV cache of {self._runner.max_total_num_tokens} tokens"
                 )
                 continue
-            self._queue.popleft()
+            self._queue.take()
             req.set_extend_range(len(req.prefix_indices), len(job.token_ids))
             jobs.append(job)
             reqs.append(req)
@@ -356,7 +314,7 @@ class VerifierRunner:
                 if math.isfinite(score):
                     self.cache.put(key, score)
             job.missing = 0
-            self._forget(job)
+            self._queue.done(job)
 
     def _release(self, reqs: Sequence[Req], *, keep: bool) -> list[KvEnd]:
         """Let rows go; returns where their KV ends in the tree."""
