@@ -16,7 +16,7 @@ from ..scheduling.order import Place, backwards, common, depth_first
 from ..search.core import Path
 from .active_search import ActiveSearch
 from .prefixes import Cached, look_up
-from .row import Row
+from .row import Row, row_of
 
 _FEW = 16  # missing tokens that are rather computed twice than waited for
 
@@ -58,7 +58,7 @@ class Admission:
         rows: list[Row] = [
             req.fasttts
             for req in self._scheduler.waiting_queue
-            if getattr(req, "fasttts", None) is not None and not req.fasttts.only_prefill
+            if row_of(req) is not None and not req.fasttts.only_prefill
         ]
         if not rows:
             return self.following
@@ -91,7 +91,7 @@ class Admission:
         ratio = self._scheduler.new_token_ratio_tracker.current
         needed = 0.0
         for req in running.reqs:
-            row = getattr(req, "fasttts", None)
+            row = row_of(req)
             if row is not None:
                 needed += row.tokens_left
             else:
@@ -105,7 +105,7 @@ class Admission:
         for row in rows:
             row.req.sampling_params.max_new_tokens = len(row.req.output_ids) + row.tokens_left
         for req in running.reqs:
-            if getattr(req, "fasttts", None) is not None:
+            if row_of(req) is not None:
                 left = math.ceil(req.fasttts.tokens_left / ratio)
                 req.sampling_params.max_new_tokens = len(req.output_ids) + left
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .kv_paths import cut
+from .row import row_of
 
 
 def take_tokens(stock: Callable[..., None], processor: Any, batch: Any, result: Any) -> None:
@@ -17,7 +18,7 @@ def take_tokens(stock: Callable[..., None], processor: Any, batch: Any, result: 
 
     Source: what is left of SGLang's method for such a batch.
     """
-    rows: list[Any] = [getattr(req, "fasttts", None) for req in batch.reqs]
+    rows: list[Any] = [row_of(req) for req in batch.reqs]
     if None in rows or not batch.spec_algorithm.is_none() or batch.return_logprob:
         stock(processor, batch, result)
         return
@@ -52,7 +53,7 @@ def trim(req: Any, tree_cache: Any, *_: Any, **__: Any) -> None:
 
     They were decoded, or are being decoded, behind its last one.
     """
-    row = getattr(req, "fasttts", None)
+    row = row_of(req)
     if row is None or req.req_pool_idx is None:
         return
     known, held = len(req.origin_input_ids) + len(req.output_ids), req.kv_committed_len

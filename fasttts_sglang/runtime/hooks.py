@@ -9,6 +9,7 @@ from typing import Any
 from ..config import ENV, FastTTSConfig
 from . import burst, decode_results, order_hooks, seeded_sampling
 from .hook import Hook, HookType
+from .row import row_of
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def step(
 
 def watch_rows(stock: Callable[..., None], req: Any, *args: Any, **kwargs: Any) -> None:
     """AROUND Req.update_finish_state: a search's row ends where the search says so."""
-    row = getattr(req, "fasttts", None)
+    row = row_of(req)
     if row is None or req.to_finish or req.finished():
         stock(req, *args, **kwargs)
     else:
@@ -115,11 +116,11 @@ def hide_from_clients(
     streamer: Any, reqs: Any, *args: Any, **kwargs: Any
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """BEFORE SchedulerOutputStreamer.stream_output: rows of a search are ours, not a client's."""
-    rows = [req for req in reqs if getattr(req, "fasttts", None) is not None]
+    rows = [req for req in reqs if row_of(req) is not None]
     if not rows:
         return None
     rows[0].fasttts.search.runner.take_finished(rows)
-    shown = [req for req in reqs if getattr(req, "fasttts", None) is None]
+    shown = [req for req in reqs if row_of(req) is None]
     return (streamer, shown, *args), kwargs
 
 
@@ -127,7 +128,7 @@ def keep_row_aborts(
     send: Callable[..., None], sender: Any, output: Any, recv_obj: Any = None
 ) -> None:
     """AROUND SenderWrapper.send_output: the tokenizer process knows no rows."""
-    row = getattr(recv_obj, "fasttts", None)
+    row = row_of(recv_obj)
     if row is None:
         send(sender, output, recv_obj)
     else:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from .hook import Hook, HookType
+from .row import row_of
 
 _TREE = "sglang.srt.mem_cache.radix_cache.RadixCache"
 
@@ -21,7 +22,7 @@ def save(_result: Any, tree: Any, *args: Any, **kwargs: Any) -> None:
 
 def restore(req: Any, tree_cache: Any = None, *args: Any, **kwargs: Any) -> None:
     """BEFORE Req.init_next_round_input: a row that is about to be admitted."""
-    row = getattr(req, "fasttts", None)
+    row = row_of(req)
     if row is None or row.only_prefill or tree_cache is None:
         return
     if (offload := row.search.runner.offload) is not None:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .row import row_of
+
 if TYPE_CHECKING:
     from .prefix_order import PrefixOrder
     from .search_runner import SearchRunner
@@ -47,7 +49,7 @@ def retract_in_order(
 def keep_retracted(batch: Any, idx: int, *args: Any, **kwargs: Any) -> None:
     """BEFORE ScheduleBatch.release_req: a row's KV stays cached, to be evicted as others are."""
     req = batch.reqs[idx]
-    if (row := getattr(req, "fasttts", None)) is None:
+    if (row := row_of(req)) is None:
         return
     runner: SearchRunner = row.search.runner
     if runner.offload is not None:
@@ -59,7 +61,7 @@ def keep_retracted(batch: Any, idx: int, *args: Any, **kwargs: Any) -> None:
 def count_recomputed(_none: None, batch: Any) -> None:
     """AFTER ScheduleBatch.prepare_for_extend: all of a row but its last token was computed once."""
     for req in batch.reqs:
-        row = getattr(req, "fasttts", None)
+        row = row_of(req)
         if row is not None and not row.only_prefill:
             whole = req.extend_range.end == len(req.full_untruncated_fill_ids)
             row.search.counts.recomputed_tokens += req.extend_range.length - whole
@@ -78,7 +80,7 @@ def evict_what_is_dead(
 def _order_of(reqs: Sequence[Any]) -> "PrefixOrder | None":
     """The order in use, if one of `reqs` is a row and there is one."""
     for req in reqs:
-        row = getattr(req, "fasttts", None)
+        row = row_of(req)
         if row is not None:
             order: PrefixOrder | None = row.search.runner.order
             return order

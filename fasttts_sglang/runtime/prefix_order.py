@@ -10,6 +10,7 @@ from ..scheduling.order import depth_first, reseat
 from .admission import Admission, place
 from .live_paths import LivePaths, VerifierPaths
 from .retention import OURS, Retention
+from .row import row_of
 from .verifier import Verifier
 from .verifier_runner import VerifierRunner
 
@@ -62,7 +63,7 @@ class PrefixOrder:
     @staticmethod
     def sort(queue: list[Any]) -> None:
         """Sort the rows in a queue of requests among themselves."""
-        mine = [index for index, req in enumerate(queue) if getattr(req, "fasttts", None)]
+        mine = [index for index, req in enumerate(queue) if row_of(req)]
         if len(mine) > 1:
             reseat(queue, mine, depth_first([place(queue[index].fasttts) for index in mine]))
 

@@ -83,3 +83,9 @@ class Row:
         self.begin = self.step_begin = len(self.req.output_ids)
         self.at_boundary = False
         self.search.set_out(self)
+
+
+def row_of(req: Any) -> Row | None:
+    """The row that SGLang's `req` decodes for; None: a client's request."""
+    row: Row | None = getattr(req, "fasttts", None)
+    return row

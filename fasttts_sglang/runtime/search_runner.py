@@ -21,7 +21,7 @@ from .messages import ScoreMessage, SearchDone, SearchMessage, SearchProgress, S
 from .new_search import SearchFactory
 from .offload_build import GENERATOR, VERIFIER, build_offload
 from .prefix_order import PrefixOrder
-from .row import Row
+from .row import Row, row_of
 from .row_requests import prefix
 from .rows import RowFactory
 from .score_requests import ScoreRequests
@@ -199,7 +199,7 @@ class SearchRunner:
             return 1
         if not any(search.tree.num_decoding for search in self._live.values()):
             return 1  # all wait for scores, and with them for the next look
-        if not all(getattr(req, "fasttts", None) is not None for req in batch.reqs):
+        if not all(row_of(req) is not None for req in batch.reqs):
             return 1
         longest = int(batch.seq_lens_cpu.max())
         fits = longest + 2 * steps < scheduler.model_config.context_len

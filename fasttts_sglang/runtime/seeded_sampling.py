@@ -16,6 +16,7 @@ import numpy
 import torch
 
 from .murmur import murmur_hash32
+from .row import row_of
 
 _MAX_SEED = 2**63 - 1
 _U32 = 2**32 - 1
@@ -206,7 +207,7 @@ def _hash_vocabulary(seeds: torch.Tensor, positions: torch.Tensor, size: int) ->
 
 def row_seed(req: Any) -> int | None:
     """The seed of a search row; None for an ordinary request."""
-    if getattr(req, "fasttts", None) is None:
+    if row_of(req) is None:
         return None
     seed: int | None = req.sampling_params.sampling_seed
     return seed

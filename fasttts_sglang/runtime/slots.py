@@ -9,7 +9,7 @@ from .active_search import ActiveSearch
 from .admission import place
 from .branch import Branch
 from .prefix_order import PrefixOrder
-from .row import Row
+from .row import Row, row_of
 from .rows import RESERVE, RowFactory
 
 _AMPLE = 64  # and above which it may begin
@@ -208,4 +208,4 @@ class Slots:
 
 
 def _ordinary(req: Any) -> bool:
-    return getattr(req, "fasttts", None) is None
+    return row_of(req) is None
