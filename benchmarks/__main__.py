@@ -92,7 +92,7 @@ def _plan(args: argparse.Namespace, shares: list[float | None]) -> list[Slice]:
     if args.ablate:
         parts = plan.ablation(shares[0], args.our_share, args.planned_share)
     else:
-        parts = plan.comparison(args.modes, shares, args.our_share)
+        parts = plan.comparison(args.modes, shares, args.our_share, dict(args.variant))
     return plan.apart(parts) if args.together > 1 else parts
 
 

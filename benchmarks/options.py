@@ -1,11 +1,14 @@
 """The command line of fasttts-bench."""
 
 import argparse
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from fasttts_sglang.config import KV_FRACTIONS
+from fasttts_sglang.config import KV_FRACTIONS, FastTTSConfig
+from fasttts_sglang.errors import ConfigError
 from fasttts_sglang.search.params import SPECULATION
 
 from .budget import left_on_card
@@ -61,6 +64,14 @@ def parse(description: str | None, argv: Sequence[str] | None = None) -> argpars
     parser.add_argument(
         "--modes", nargs="+", choices=SPECULATION, help="kinds of speculation to measure"
     )
+    parser.add_argument(
+        "--variant",
+        type=_variant,
+        nargs="+",
+        default=[],
+        metavar="NAME=JSON",
+        help="also ours with these FastTTSConfig fields, as burst2='{\"decode_burst\": 2}'",
+    )
     parser.add_argument("--out", type=Path, help="write the report here, and plots beside it")
     parser.add_argument("--log", type=Path, help="append every search here; go on where it ends")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")
@@ -96,6 +107,19 @@ def parse(description: str | None, argv: Sequence[str] | None = None) -> argpars
     args.widths = args.widths or ([4, 16] if args.quick else [8, 64, 256])
     args.modes = args.modes or (["full"] if args.quick else list(SPECULATION))
     return args
+
+
+def _variant(text: str) -> tuple[str, dict[str, Any]]:
+    """A name and fields of FastTTSConfig, checked before an engine boots for minutes."""
+    name, equals, fields = text.partition("=")
+    try:
+        config = json.loads(fields) if name and equals else None
+        if not isinstance(config, dict):
+            raise ValueError("is not NAME={...}")
+        FastTTSConfig(**config)
+    except (ValueError, TypeError, ConfigError) as exc:
+        raise argparse.ArgumentTypeError(f"{text}: {exc}") from exc
+    return name, config
 
 
 def setting(args: argparse.Namespace, *, gpu: bool) -> Setting:

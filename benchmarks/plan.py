@@ -70,12 +70,23 @@ def sweep(shares: Sequence[float]) -> list[Slice]:
 
 
 def comparison(
-    modes: Sequence[str], shares: Sequence[float | None], our_share: float | None
+    modes: Sequence[str],
+    shares: Sequence[float | None],
+    our_share: float | None,
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Slice]:
-    """Ours beside the baseline at the first share; at the others the baseline alone."""
+    """Ours beside the baseline at the first share; at the others the baseline alone.
+
+    Args:
+        variants: FastTTSConfig changes by name; each is measured too, in an engine of its own.
+    """
     ours = [Column(our_name(mode), {"speculation": mode}) for mode in modes]
     first = Slice((Column(stock_name(shares[0])), *ours), shares[0], our_share)
-    return [first, *sweep([share for share in shares[1:] if share is not None])]
+    others = [
+        Slice((Column(f"fasttts, {name}", {}),), None, our_share, config)
+        for name, config in (variants or {}).items()
+    ]
+    return [first, *others, *sweep([share for share in shares[1:] if share is not None])]
 
 
 def our_name(mode: str) -> str:

@@ -156,6 +156,35 @@ def test_a_comparison_puts_ours_beside_the_first_baseline() -> None:
     assert second.has_stock and not second.has_ours
 
 
+def test_variants_are_measured_in_engines_of_their_own() -> None:
+    argv = ["--gpu", "--variant", 'burst2={"decode_burst": 2}', 'off={"prefix_order": false}']
+    args = options.parse(None, argv)
+    first, *others = plan.comparison(["full"], [None], None, dict(args.variant))
+    assert [c.name for c in first.columns] == ["stock", "fasttts"] and first.config == {}
+    assert [(part.columns[0].name, part.config, part.has_stock) for part in others] == [
+        ("fasttts, burst2", {"decode_burst": 2}, False),
+        ("fasttts, off", {"prefix_order": False}, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ("burst2", "is not NAME={...}"),
+        ("burst2={", "Expecting property name"),
+        ('burst0={"decode_burst": 0}', "--fasttts-decode-burst: it must be"),
+        ('other={"decode_bust": 2}', "decode_bust"),
+    ],
+)
+def test_a_wrong_variant_is_named(
+    variant: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        options.parse(None, ["--gpu", "--variant", variant])
+    said = capsys.readouterr().err
+    assert variant in said and message in said
+
+
 def test_an_ablation_adds_one_switch_after_the_other() -> None:
     """Another configuration or split takes another boot, other parameters of a search do not."""
     switches = (
