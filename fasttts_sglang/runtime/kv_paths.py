@@ -97,8 +97,12 @@ class KvPaths:
         released = [self._let_go(req, length, next(slots)) for req, length in release]
         return extended, released
 
-    def _insert(self, req: Any, length: int, slots: torch.Tensor) -> KvEnd:
-        """Insert `slots`, those of `req` from what the tree had of it on to `length`."""
+    def _insert(self, req: Any, length: int, slots: torch.Tensor, *, goes_on: bool = True) -> KvEnd:
+        """Insert `slots`, those of `req` from what the tree had of it on to `length`.
+
+        Args:
+            goes_on: Whether its row of the index will be read again.
+        """
         node, held = req.last_node, req.cache_protected_len
         known = getattr(req, "fasttts_kv", None)
         begin = known.length if known is not None and known.node is node else held
@@ -107,19 +111,18 @@ class KvPaths:
         twice = min(begin, length) - held  # a fork has computed its first token again
         if twice > 0:
             self._allocator.free(slots[:twice])
-            self._index.write((req.req_pool_idx, slice(held, held + twice)), node.value[-twice:])
+            if goes_on:
+                place = (req.req_pool_idx, slice(held, held + twice))
+                self._index.write(place, node.value[-twice:])
         if length > begin:
             key = RadixKey(self._ids(req, begin, length), req.extra_key)
             priority = getattr(req, "priority", 0) or 0
             same, end = self._tree._insert_helper(node, key, slots[twice:], priority)
             if same:  # another row has computed that too
                 self._allocator.free(slots[twice : twice + same])
-                values, above = [], end
-                while above is not node:
-                    values.append(above.value)
-                    above = above.parent
-                theirs = torch.cat(values[::-1])[:same]
-                self._index.write((req.req_pool_idx, slice(begin, begin + same)), theirs)
+                if goes_on:
+                    theirs = self._between(node, end)[:same]
+                    self._index.write((req.req_pool_idx, slice(begin, begin + same)), theirs)
             self._lock_below(node, end)
             req.last_node, begin = end, length
         req.cache_protected_len = length
@@ -130,13 +133,22 @@ class KvPaths:
         """End `req`; `slots` are all that the tree does not have of it."""
         held = req.cache_protected_len
         keep = held if length is None else max(held, min(length, req.kv_committed_len))
-        end = self._insert(req, keep, slots[: keep - held])
+        end = self._insert(req, keep, slots[: keep - held], goes_on=False)
         if len(slots) > keep - held:
             self._allocator.free(slots[keep - held :])
         self._tree.dec_lock_ref(req.last_node)
         self._index.free(req)
         req.kv = None
         return end
+
+    @staticmethod
+    def _between(node: Any, end: Any) -> torch.Tensor:
+        """Slots of the path below `node` down to `end`."""
+        values = []
+        while end is not node:
+            values.append(end.value)
+            end = end.parent
+        return torch.cat(values[::-1])
 
     def _look_up(self, spans: Sequence[tuple[int, int, int]]) -> list[torch.Tensor]:
         """Copies of the index's int64 slots: of row, from token, to token."""
