@@ -113,7 +113,7 @@ class GenerativeVerifier(VerifierRunner):
                 for job, _ in verdict.wanted:
                     job.error = f"the verifier failed: {exc}"
             self._waiting = deque(verdict for verdict in self._waiting if verdict not in lost)
-            self._release([v.req for v in self._group if v.req is not None], keep=False)
+            self._rows.release([v.req for v in self._group if v.req is not None], keep=False)
             self._group, self._batch = [], None
 
     def leak(self) -> str | None:
@@ -125,7 +125,7 @@ class GenerativeVerifier(VerifierRunner):
     def _begin(self) -> torch.Tensor:
         """Prefill a new group: as many as there is room for to their ends."""
         reqs: list[Req] = []
-        room = self._allocator.available_size() + self.tree.evictable_size()
+        room = self._rows.room
         tokens = 0
         while self._waiting and len(self._group) < MAX_ROWS:
             verdict = self._waiting[0]
@@ -142,11 +142,11 @@ class GenerativeVerifier(VerifierRunner):
                 f"{len(self._waiting[0].ids)} tokens and a verdict of up to {self._limit} do not"
                 f" fit into its KV cache of {self._runner.max_total_num_tokens} tokens"
             )
-        self._batch = self._prefill(reqs)
+        self._batch = self._rows.prefill(reqs)
         return self._forward(self._batch)
 
     def _admitted(self, verdict: _Verdict) -> Req:
-        req = self._request(verdict.ids, len(verdict.ids) - 1)
+        req = self._rows.request(verdict.ids, len(verdict.ids) - 1)
         req.set_extend_range(len(req.prefix_indices), len(verdict.ids))
         first, _ = verdict.wanted[0]
         first.computed += len(verdict.ids) - len(req.prefix_indices)
@@ -209,7 +209,7 @@ class GenerativeVerifier(VerifierRunner):
         ended = set(map(id, verdicts))
         if not ended or self._batch is None:
             return
-        self._release([v.req for v in self._group if id(v) in ended and v.req], keep=True)
+        self._rows.release([v.req for v in self._group if id(v) in ended and v.req], keep=True)
         keep = [i for i, v in enumerate(self._group) if id(v) not in ended]
         self._group = [self._group[i] for i in keep]
         if keep:

@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from sglang.srt.managers.overlap_utils import resolve_forward_inputs
 from sglang.srt.managers.schedule_batch import Req, ScheduleBatch
-from sglang.srt.sampling.sampling_params import SamplingParams
-from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 
 from ..errors import BadRequest
 from ..verifier.score_cache import ScoreCache
-from .kv_paths import KvEnd, KvPaths
 from .lane import Lane, Values
 from .offload import Offload
 from .reading import ScoreJob
 from .verifier_order import front, leaders
 from .verifier_queue import VerifierQueue
+from .verifier_rows import VerifierRows
 from .verifier_worker import MAX_ROWS, VerifierWorker
 
 
@@ -45,15 +42,12 @@ class VerifierRunner:
         self.tree = worker.tree
         self.cache = cache
         self.renderer = worker.renderer
-        self._future_map = future_map
         self._batch_tokens, self._max_rows = batch_tokens, MAX_ROWS
         if (graphs := worker.graphs) is not None:
             self._batch_tokens = min(batch_tokens, graphs.max_tokens)
             self._max_rows = graphs.max_rows
         self._runner = worker.model_runner
-        self._allocator = self._runner.token_to_kv_pool_allocator
-        self._paths = KvPaths(worker.tree)
-        self._count = 0
+        self._rows = VerifierRows(worker, future_map)
         self.priority: int | None = None  # of searches' requests, see PrefixOrder
         self.offload: Offload | None = None  # where evicted KV may have gone
         self._reserve = 0  # tokens that must stay free behind a path
@@ -134,30 +128,16 @@ class VerifierRunner:
             self.wait()
             self.step()
         with self.lane:
-            self.tree.reset()
-            self._runner.req_to_token_pool.clear()
-            self._allocator.clear()
+            self._rows.clear()
         self.lane.settle()
 
     def pool(self) -> dict[str, int]:
         """Tokens of the KV pool by state."""
-        free, cached = self._allocator.available_size(), self.tree.evictable_size()
-        used = self._runner.max_total_num_tokens - free - cached
-        return {"used": used, "cached": cached, "free": free}
+        return self._rows.pool()
 
     def leak(self) -> str | None:
         """What is missing from the pool, or None; while something runs nothing can be said."""
-        if self.busy:
-            return None
-        available, evictable = self._allocator.available_size(), self.tree.evictable_size()
-        total = self._runner.max_total_num_tokens
-        rows = self._runner.req_to_token_pool
-        if available + evictable == total and rows.available_size() == rows.size:
-            return None
-        return (
-            f"verifier KV leak: {total=} {available=} {evictable=}"
-            f" rows={rows.size} free rows={rows.available_size()}"
-        )
+        return None if self.busy else self._rows.leak()
 
     def _start(self) -> _Flight | None:
         """Launch as many jobs from the front as one forward takes."""
@@ -168,7 +148,7 @@ class VerifierRunner:
             self._admit(jobs, reqs, self._lead())
             if not jobs:
                 return None
-            batch = self._prefill(reqs)
+            batch = self._rows.prefill(reqs)
             in_use = self.pool()["used"]
             for job in jobs:
                 job.kv_in_use = in_use
@@ -187,13 +167,13 @@ class VerifierRunner:
             except Exception as exc:  # of the device: what was launched has failed
                 self._give_up(flight.jobs, flight.reqs, exc)
                 return
-            ends = self._release(flight.reqs, keep=True)
+            ends = self._rows.release(flight.reqs, keep=True)
         for job, end in zip(flight.jobs, ends, strict=True):
             job.reading.kv = end
 
     def _give_up(self, jobs: Sequence[ScoreJob], reqs: Sequence[Req], exc: Exception) -> None:
         """A forward failed. Each of its jobs is tried alone: only those at fault shall fail."""
-        self._release(reqs, keep=False)
+        self._rows.release(reqs, keep=False)
         if len(jobs) > 1:
             self._alone += len(jobs)
             self._queue.put_back(jobs)
@@ -202,50 +182,15 @@ class VerifierRunner:
             self._queue.done(job)
             job.error = f"the verifier failed: {exc}"
 
-    def _prefill(self, reqs: list[Req]) -> ScheduleBatch:
-        """A batch that computes what `reqs` have not cached."""
-        batch = ScheduleBatch.init_new(
-            reqs,
-            self._runner.req_to_token_pool,
-            self._allocator,
-            self.tree,
-            self._runner.model_config,
-            False,
-            SpeculativeAlgorithm.from_string(None),
-        )
-        batch.prepare_for_extend()
-        resolve_forward_inputs(batch, self._future_map)
-        return batch
-
     def _forward(self, batch: ScheduleBatch) -> torch.Tensor:
         """What the verifier's head makes of the batch."""
         return self.worker.values(batch)
-
-    def _request(self, token_ids: Any, limit: int, known: KvEnd | None = None) -> Req:
-        """A locked request that reuses cached KV up to `limit`, at once if it is `known`.
-
-        KV behind the first unknown score may be cached too, but the values at its step ends are
-        not, so it is computed again.
-        """
-        self._count += 1
-        req = Req(
-            f"fasttts-verifier-{self._count}", "", token_ids, SamplingParams(max_new_tokens=0)
-        )
-        req.init_next_round_input(None)
-        slots = self._paths.slots(known)
-        if known is None or slots is None:
-            known = self._paths.find(token_ids, max(limit, 0))
-            slots = self._paths.slots(known)
-        if slots is None:
-            slots = torch.empty(0, dtype=torch.int64, device=self._runner.device)
-        self._paths.hold(req, known, slots)
-        return req
 
     def _lead(self) -> int:
         """Let jobs come first that compute no prefix twice in a batch; returns how many may."""
         if not getattr(self.tree.eviction_strategy, "evicts", False):
             return self._max_rows
-        room = self._allocator.available_size() + self.tree.evictable_size()
+        room = self._rows.room
         first = leaders(self.tree, front(self._queue, room // 4))
         self._queue.lead(first)
         return min(len(first), self._max_rows)
@@ -259,13 +204,13 @@ class VerifierRunner:
             known = job.reading.kv
             if known is not None and known.length != job.begin_unknown:
                 known = None  # more may be cached, or less must be computed
-            req = self._request(job.token_ids, job.first_unknown - 1, known)
+            req = self._rows.request(job.token_ids, job.first_unknown - 1, known)
             req.priority = self.priority if job.of_search else None
             extend = len(job.token_ids) - len(req.prefix_indices)
-            room = self._allocator.available_size() + self.tree.evictable_size()
+            room = self._rows.room
             fits = num_tokens + extend <= room
             if not fits or (jobs and num_tokens + extend > self._batch_tokens):
-                self.tree.dec_lock_ref(req.last_node)
+                self._rows.release([req], keep=False)
                 if jobs:
                     return
                 self._queue.take()
@@ -315,15 +260,3 @@ class VerifierRunner:
                     self.cache.put(key, score)
             job.missing = 0
             self._queue.done(job)
-
-    def _release(self, reqs: Sequence[Req], *, keep: bool) -> list[KvEnd]:
-        """Let rows go; returns where their KV ends in the tree."""
-        there = [req for req in reqs if req.req_pool_idx is not None]
-        for req in reqs:
-            if req.req_pool_idx is None:  # the forward never got its memory
-                self.tree.dec_lock_ref(req.last_node)
-        lengths = [
-            len(req.origin_input_ids) + len(req.output_ids) if keep else None for req in there
-        ]
-        with self._paths.freeing_together():
-            return self._paths.update((), list(zip(there, lengths, strict=True)))[1]
