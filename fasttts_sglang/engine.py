@@ -102,8 +102,8 @@ class FastTTSEngine:
             One result, or a list in the order of the prompts.
 
         Raises:
-            BadRequest: A field is wrong; nothing was computed.
-            SearchFailed: A search ended without a result.
+            BadRequest: A field is wrong; of several searches the others are cancelled.
+            SearchFailed: A search ended without a result, likewise.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         each = (
@@ -114,10 +114,15 @@ class FastTTSEngine:
 
         async def everything() -> list[SearchResult]:
             pairs = zip(prompts, each, strict=True)
-            results: list[SearchResult] = await asyncio.gather(
-                *(self._client.search(p, q, on_progress=on_progress) for p, q in pairs)
-            )
-            return results
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [
+                        group.create_task(self._client.search(p, q, on_progress=on_progress))
+                        for p, q in pairs
+                    ]
+            except BaseExceptionGroup as failed:
+                raise failed.exceptions[0] from None
+            return [task.result() for task in tasks]
 
         results = self.wait(everything())
         return results[0] if isinstance(prompt, str) else results

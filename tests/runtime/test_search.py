@@ -254,6 +254,17 @@ def test_a_cancelled_search_leaves_nothing_behind(
     assert tree(engine.search(PROBLEMS[0], BEAM)) == tree(solved[0])
 
 
+def test_of_several_searches_one_that_is_refused_ends_the_others(engine: FastTTSEngine) -> None:
+    """They used to go on although nobody could get their results."""
+    seen: list[dict[str, object]] = []
+    too_wide = replace(BEAM, n=4096)
+    with pytest.raises(BadRequest, match="exceeds --fasttts-max-width"):
+        engine.search(PROBLEMS[:2], [replace(BEAM, n=16), too_wide], on_progress=seen.append)
+    before = len(seen)
+    engine.wait(asyncio.sleep(1.5))
+    assert len(seen) == before
+
+
 def test_a_broken_search_hurts_nobody(engine: FastTTSEngine, solved: list[SearchResult]) -> None:
     async def both() -> list[object]:
         good = engine.async_search(PROBLEMS[0], BEAM)
