@@ -53,7 +53,7 @@ def take_tokens_us(n: int) -> float:
     from fasttts_sglang.runtime.row import Row
     from fasttts_sglang.runtime.step_rules import StepRules
     from fasttts_sglang.runtime.steps import StepEnds
-    from fasttts_sglang.scheduling.tree import Step
+    from fasttts_sglang.scheduling.step import Step
 
     replay = Replay(ReplaySpec(mean_tokens=100_000, sigma=0), 1)
     params = SearchParams(max_tokens=1_000_000)

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from ..scheduling.lengths import Lengths
-from ..scheduling.tree import SearchTree, Step
+from ..scheduling.step import Step
+from ..scheduling.tree import SearchTree
 from ..search.core import Finish, Node, Path
 from ..search.params import SearchParams
 from ..search.seeds import child_seed

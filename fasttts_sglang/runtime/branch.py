@@ -4,7 +4,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..scheduling.tree import Step
+from ..scheduling.step import Step
 from ..search.core import Finish, Path
 from .reading import Reading
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from ..search.core import Path
 from .order import backwards
-from .tree import SearchTree, Step
+from .step import Step
+from .tree import SearchTree
 
 _SURE = 2.0
 

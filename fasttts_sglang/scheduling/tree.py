@@ -6,52 +6,14 @@ ranks what may be decoded ahead by p(needed): how probable it is that the algori
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter
-
-import numpy as np
 
 from ..search.aggregate import Aggregate
 from ..search.core import Finish, Node, Path, Round, Search, resume, start
 from ..search.params import Speculation
 from ..search.ranking import candidates
-from .estimate import FIRST_STD, Field, ScoreModel, logit
-
-MAX_AHEAD = 6  # rounds that are looked ahead
-UNLIKELY = 0.02  # children of a node with less are not considered
-DISCOUNT = 0.8  # of what a node is worth, for every round that there is still time for it
-
-
-@dataclass(slots=True, eq=False)
-class Step:
-    """A node of the tree as far as it is known."""
-
-    path: Path
-    parent: "Step | None"
-    requested: bool = False
-    finish: Finish | None = None  # None: not decoded yet
-    num_tokens: int = 0  # response tokens from the root
-    node: Node | None = None  # None: not scored yet
-    value: float = float("nan")  # logit of its aggregated score
-    p: float = 0.0  # p(needed)
-    ahead: int = 0  # rounds between the one that runs and the one that may ask for it
-    worth: float = 0.0  # of decoding it now: how probably and how soon it is needed
-    fanout: int = 0  # children that were asked for, or will probably be
-    steps: int | None = 1  # of the expansion it belongs to
-    children: "dict[int, Step]" = field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        return self.finish is not None
-
-    @property
-    def parent_scored(self) -> bool:
-        return self.parent is not None and self.parent.node is not None
-
-    @property
-    def extendable(self) -> bool:
-        return self.finish is None or self.finish is Finish.STOP
+from .estimate import logit
+from .outlook import Outlook
+from .step import Step
 
 
 class SearchTree:
@@ -61,7 +23,7 @@ class SearchTree:
         self._search = search
         self._aggregate = aggregate
         self._mode = mode
-        self._model = ScoreModel()
+        self._outlook = Outlook()
         self._round: Round | None = None
         self._unscored = 0  # requested nodes of the round that have no score yet
         self.num_decoding = 0  # and those that are not complete
@@ -69,7 +31,6 @@ class SearchTree:
         self._places = 1
         self._stale = False  # estimates are older than the scores
         self._gives_way = False  # nothing is decoded ahead
-        self._chance: dict[Path, float] = {}  # of a node to be asked for and to survive
         self._looked = -1  # nodes that were scored at the last look at the round
         self._num_scored = 0
         self._ahead: list[Step] = []
@@ -94,15 +55,14 @@ class SearchTree:
         self.num_decoding -= step.requested
         self.num_complete += 1
         if not self._stale and self._mode is not Speculation.OFF:
-            self._ahead += self._open(step)  # until the next estimate
+            self._ahead += self._outlook.open(step, self._mode)  # until the next estimate
 
     def score(self, step: Step, scores: tuple[float, ...]) -> None:
         """A node's steps are scored; `scores` are all from the root."""
         assert step.finish is not None
         step.node = Node(step.path, scores, step.num_tokens, step.finish)
         step.value = logit(self._aggregate(scores))
-        if step.parent is not None and step.parent.path:
-            self._model.observe(step.parent.value, step.value)
+        self._outlook.observe(step)
         self._unscored -= step.requested
         self._num_scored += 1
         self._stale = True
@@ -166,14 +126,11 @@ class SearchTree:
         """Bring `chance` up to date for the round's nodes, where `ahead` does not."""
         if self._mode is not Speculation.FULL and self._looked != self._num_scored:
             self._looked = self._num_scored
-            self._estimate(levels=1)
+            self._outlook.estimate(self._members, self._places, levels=1)
 
     def chance(self, step: Step) -> float:
-        """How likely a live node will be expanded: asked for, and among its round's survivors."""
-        chance = self._chance.get(step.path)
-        if chance is not None:
-            return chance
-        return step.p / step.fanout if step.fanout else 0.0
+        """See `Outlook`."""
+        return self._outlook.chance(step)
 
     def give_way(self, to_others: bool) -> bool:
         """Decode nothing ahead from now on, as others need the device, or do so again.
@@ -202,10 +159,10 @@ class SearchTree:
         if self._stale:
             self._stale = False
             if self._mode is Speculation.FULL:
-                self._estimate()
+                self._outlook.estimate(self._members, self._places)
             self._ahead, level = [], self._members
             while level:
-                level = [child for step in level for child in self._open(step)]
+                level = [child for step in level for child in self._outlook.open(step, self._mode)]
                 self._ahead += level
         self._ahead = [step for step in self._ahead if not (step.complete or step.requested)]
         return self._ahead
@@ -223,16 +180,16 @@ class SearchTree:
         for expand in sorted(state.expansions, key=lambda expand: expand.node.path):
             parent = self._kept[expand.node.path]
             for index in range(expand.num_children):
-                step = _child(parent, index)
+                step = parent.child(index)
                 step.requested, step.steps, step.p = True, expand.steps, 1.0
                 self._members.append(step)
         self._unscored = sum(step.node is None for step in self._members)
         self.num_decoding = sum(not step.complete for step in self._members)
-        self._places, fanout = self._outlook(state)
+        self._places, fanout = self._widths(state)
         for step in self._members:
             step.fanout = fanout
 
-    def _outlook(self, state: Round) -> tuple[int, int]:
+    def _widths(self, state: Round) -> tuple[int, int]:
         """How many nodes will survive the round, and how many children each will then get.
 
         The number of survivors is what `decide` says of placeholder scores. Children: as many as
@@ -249,81 +206,3 @@ class SearchTree:
         if len(widths) == 1 and state.expansions[0].node.path:
             return places, widths.pop()
         return places, max(1, state.num_children // places)
-
-    # -- p(needed) ---------------------------------------------------------------------
-
-    def _open(self, step: Step) -> list[Step]:
-        """The children that `step` will have if it survives, as far as they can be decoded."""
-        if not step.complete or step.finish is not Finish.STOP or step.fanout == 0:
-            return []
-        if self._mode is Speculation.PAPER:
-            if not step.requested:
-                return []
-            child, before = _child(step, 0), step.parent
-            scored = before is not None and before.path
-            child.p = _probability(before.value) if before is not None and scored else 0.5
-            child.ahead, child.worth = 1, child.p
-            return [child]
-        chance = self.chance(step)
-        if chance < UNLIKELY:
-            return []
-        found = []
-        ahead = 1 if step.requested else step.ahead + 1
-        worth = chance * DISCOUNT ** (ahead - 1)
-        for index in range(step.fanout):
-            child = _child(step, index)
-            if not child.requested:
-                child.p, child.worth = chance, worth
-                child.ahead, child.fanout = ahead, step.fanout
-            found.append(child)
-        return found
-
-    def _estimate(self, levels: int = MAX_AHEAD) -> None:
-        """Estimate, level by level, how likely each node is to be asked for and to survive."""
-        self._chance = {}
-        line = self._model.line()
-        # per level: the node, its weight and the prediction of its value
-        level = [
-            (step, 1.0, *prediction)
-            for parent, siblings in groupby(self._members, key=attrgetter("parent"))
-            for prediction in (self._predict(parent, line),)
-            for step in siblings
-        ]
-        for depth in range(levels):
-            racing = [entry for entry in level if entry[0].extendable]
-            if not racing or self._places == 0:
-                return
-            columns = np.array([(w, s.value, mean, std) for s, w, mean, std in racing]).T
-            chances = Field(*columns).survival(self._places) * columns[0]
-            level = []
-            for (step, *_), chance in zip(racing, chances.tolist(), strict=True):
-                self._chance[step.path] = chance
-                if depth + 1 < levels and chance >= UNLIKELY and step.complete:
-                    prediction = self._predict(step, line)
-                    for index in range(step.fanout):
-                        child = _child(step, index)
-                        child.fanout = step.fanout
-                        level.append((child, chance, *prediction))
-
-    def _predict(
-        self, parent: Step | None, line: tuple[float, float, float]
-    ) -> tuple[float, float]:
-        """Mean and standard deviation of the value of a child of `parent`."""
-        intercept, slope, std = line
-        if parent is None or not parent.path:
-            return intercept, FIRST_STD
-        if parent.node is not None:
-            return intercept + slope * parent.value, std
-        mean, below = self._predict(parent.parent, line)
-        return intercept + slope * mean, float(np.hypot(std, slope * below))
-
-
-def _child(parent: Step, index: int) -> Step:
-    child = parent.children.get(index)
-    if child is None:
-        child = parent.children[index] = Step((*parent.path, index), parent)
-    return child
-
-
-def _probability(value: float) -> float:
-    return float(1 / (1 + np.exp(-value)))

@@ -18,7 +18,7 @@ from fasttts_sglang.runtime.reading import Reading, ScoreJob
 from fasttts_sglang.runtime.row import Row
 from fasttts_sglang.runtime.verifier_order import front, leaders
 from fasttts_sglang.scheduling.lengths import Lengths
-from fasttts_sglang.scheduling.tree import Step
+from fasttts_sglang.scheduling.step import Step
 from fasttts_sglang.search.core import Finish, Path
 
 PROMPT = array("q", range(1000, 1040))

@@ -5,7 +5,8 @@ Each test tells the story of one class of bugs that was found by reading that co
 
 from collections.abc import Sequence
 
-from fasttts_sglang.scheduling.tree import SearchTree, Step
+from fasttts_sglang.scheduling.step import Step
+from fasttts_sglang.scheduling.tree import SearchTree
 from fasttts_sglang.search.aggregate import AGGREGATIONS
 from fasttts_sglang.search.algorithms import make
 from fasttts_sglang.search.core import Expand, Expander, Finish, Node, drive

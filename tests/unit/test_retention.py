@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from fasttts_sglang import SearchParams
 from fasttts_sglang.scheduling.retention import worths
-from fasttts_sglang.scheduling.tree import SearchTree, Step
+from fasttts_sglang.scheduling.step import Step
+from fasttts_sglang.scheduling.tree import SearchTree
 from fasttts_sglang.search.aggregate import AGGREGATIONS
 from fasttts_sglang.search.algorithms import make
 from fasttts_sglang.search.core import Finish

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fasttts_sglang.scheduling.outlook import DISCOUNT
 from fasttts_sglang.scheduling.slots import choose
-from fasttts_sglang.scheduling.tree import DISCOUNT, SearchTree, Step
+from fasttts_sglang.scheduling.step import Step
+from fasttts_sglang.scheduling.tree import SearchTree
 from fasttts_sglang.search.aggregate import AGGREGATIONS
 from fasttts_sglang.search.algorithms import BUILT_IN, make
 from fasttts_sglang.search.core import Expand, Finish, Node, Path, drive
@@ -135,7 +137,7 @@ class Runtime:
 
     def score(self) -> None:
         for step in sorted(self.unscored, key=lambda step: step.path):
-            if step.parent_scored:
+            if step.parent is not None and step.parent.node is not None:
                 self.unscored.remove(step)
                 assert step.parent is not None and step.parent.node is not None
                 scores = (*step.parent.node.scores, self.world.score(step.path))
