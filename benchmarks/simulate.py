@@ -170,7 +170,9 @@ def _request(row: Row) -> "_Request":
     return row.req
 
 
-def simulate(params: SearchParams, spec: str, prompt_tokens: int, burst: int, costs: Costs) -> Any:
+def simulate(
+    params: SearchParams, spec: str, prompt_tokens: int, burst: int, costs: Costs
+) -> Simulated:
     """One search alone on a device, under the overlap schedule.
 
     >>> simulate(SearchParams(n=4, branch=2), '{"sigma": 0, "max_steps": 6}', 9, 4, Costs()).chain

@@ -56,9 +56,9 @@ class Admission:
         if running.batch_is_full:
             return self.following
         rows: list[Row] = [
-            req.fasttts
+            row
             for req in self._scheduler.waiting_queue
-            if row_of(req) is not None and not req.fasttts.only_prefill
+            if (row := row_of(req)) is not None and not row.only_prefill
         ]
         if not rows:
             return self.following
@@ -105,8 +105,8 @@ class Admission:
         for row in rows:
             row.req.sampling_params.max_new_tokens = len(row.req.output_ids) + row.tokens_left
         for req in running.reqs:
-            if row_of(req) is not None:
-                left = math.ceil(req.fasttts.tokens_left / ratio)
+            if (other := row_of(req)) is not None:
+                left = math.ceil(other.tokens_left / ratio)
                 req.sampling_params.max_new_tokens = len(req.output_ids) + left
 
     def _needs(self, rows: Sequence[Row]) -> Iterator[tuple[Row, int, bool]]:
