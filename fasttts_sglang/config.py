@@ -85,6 +85,11 @@ got '2.0'
     prefix_order: bool = option(
         True, "Order admission, retraction and eviction by the search tree where memory is short."
     )
+    shared_attention: bool = option(
+        True,
+        "Rows of a search read the KV of a prefix that they share once, where SGLang's Triton"
+        " attention backend decodes (on a GPU, not in deterministic mode).",
+    )
     algorithms: tuple[str, ...] = option(
         (), "Search algorithms of your own, each as name=module:function.", ge=0, le=64
     )

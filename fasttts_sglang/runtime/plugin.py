@@ -21,6 +21,10 @@ def scheduler_hooks() -> "tuple[Hook, ...]":
 
         table += CPU_SCHEDULER_HOOKS
     config = FastTTSConfig.from_env() if ENV in os.environ else FastTTSConfig()
+    if config.shared_attention and not cpu.active():
+        from .shared_attention import SHARED_ATTENTION_HOOKS
+
+        table += SHARED_ATTENTION_HOOKS
     if config.kv_resize != OFF:
         from .pools.hooks import POOL_HOOKS
 

@@ -1,5 +1,7 @@
 """Private names of SGLang that we use without patching them, in one table per process role."""
 
+from types import MemberDescriptorType
+
 from .hook import Use
 
 _MANAGERS = "sglang.srt.managers"
@@ -7,7 +9,20 @@ _COMPONENTS = f"{_MANAGERS}.scheduler_components"
 _RADIX = "sglang.srt.mem_cache.radix_cache.RadixCache"
 _SAMPLER = "sglang.srt.layers.sampler.Sampler"
 
+_CONTEXT = "sglang.srt.runtime_context"
+_PUBLISHED = (
+    "RuntimeContext._server_args",
+    "RuntimeContext._config_bags",
+    "RuntimeContext._overrides_log",
+    "RuntimeContext._publish_role",
+    "ParallelContext._config",
+)
+
 SCHEDULER_USES = (
+    *(
+        Use(f"{_CONTEXT}.{name}", MemberDescriptorType, "the verifier's own server args")
+        for name in _PUBLISHED
+    ),
     Use(
         "sglang.srt.model_executor.input_buffers._forward_input_buffer_pool",
         dict,

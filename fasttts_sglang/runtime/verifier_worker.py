@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -13,7 +13,6 @@ from sglang.srt.managers.tp_worker import TpModelWorker
 from sglang.srt.mem_cache.cache_init_params import CacheInitParams
 from sglang.srt.mem_cache.radix_cache import RadixCache
 from sglang.srt.model_executor import input_buffers
-from sglang.srt.runtime_context import get_context
 from sglang.srt.utils.hf_transformers_utils import get_tokenizer
 
 from ..config import FastTTSConfig, check_vocabulary
@@ -21,6 +20,7 @@ from ..errors import ConfigError
 from ..memory.roofline import VERIFIER_ROWS
 from ..verifier.families import family_for
 from .kv_split import generator_bytes, kv_split
+from .own_config import OwnConfig
 from .pools.build import at_largest, beside, elastic, to_whole_units
 from .prefill_graphs import prefill_graphs
 from .rendering import Renderer, SharedTokens, TextRenderer
@@ -40,6 +40,7 @@ class VerifierWorker(TpModelWorker):
     def __init__(self, scheduler: Any, config: FastTTSConfig) -> None:
         self._fasttts = config
         self._generator = scheduler.model_config
+        self._published: OwnConfig | None = None  # until the args are as they stay
         self.args = deepcopy(scheduler.server_args)
         self.args.override(
             "fasttts.verifier",
@@ -65,6 +66,7 @@ class VerifierWorker(TpModelWorker):
         self.split = kv_split(scheduler, self, config)
         other = generator_bytes(scheduler, self)
         self._allocate(self.split.verifier_tokens, beside(scheduler, config.kv_resize, other))
+        self._published = OwnConfig(self.args)
         runner = self.model_runner
         self.tree = RadixCache(
             CacheInitParams(
@@ -136,13 +138,9 @@ class VerifierWorker(TpModelWorker):
         output, _ = self.forward_batch_embedding(batch)
         return output.embeddings
 
-    @contextmanager
-    def own_config(self) -> Iterator[None]:
-        """Publish the verifier's server args while its code runs: SGLang reads them globally."""
-        context = get_context()
-        with context.preserve_config():
-            context.set_server_args(self.args)
-            yield
+    def own_config(self) -> AbstractContextManager[None]:
+        """Publish the verifier's server args while its code runs."""
+        return (self._published or OwnConfig(self.args)).published()
 
 
 @contextmanager

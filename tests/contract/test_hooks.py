@@ -16,10 +16,17 @@ from fasttts_sglang.runtime.cpu.hooks import CPU_MAIN_HOOKS, CPU_SCHEDULER_HOOKS
 from fasttts_sglang.runtime.hook import Hook, Use, check
 from fasttts_sglang.runtime.offload_hooks import OFFLOAD_HOOKS
 from fasttts_sglang.runtime.pools.hooks import POOL_HOOKS
+from fasttts_sglang.runtime.shared_attention import SHARED_ATTENTION_HOOKS
 from fasttts_sglang.runtime.uses import MAIN_USES, SCHEDULER_USES
 
 TABLE = (*hooks.SCHEDULER_HOOKS, *hooks.MAIN_HOOKS, *hooks.HTTP_HOOKS, *CPU_MAIN_HOOKS)
-TABLE += (*CPU_SCHEDULER_HOOKS, *POOL_HOOKS, *OFFLOAD_HOOKS, *stock_cli.HOOKS)
+TABLE += (
+    *CPU_SCHEDULER_HOOKS,
+    *POOL_HOOKS,
+    *OFFLOAD_HOOKS,
+    *SHARED_ATTENTION_HOOKS,
+    *stock_cli.HOOKS,
+)
 ROWS: tuple[Hook | Use, ...] = (*TABLE, *MAIN_USES, *SCHEDULER_USES)
 
 

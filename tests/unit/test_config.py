@@ -27,6 +27,7 @@ FLAGS = [
     "--fasttts-speculation",
     "--fasttts-decode-burst",
     "--fasttts-prefix-order",
+    "--fasttts-shared-attention",
     "--fasttts-algorithms",
     "--fasttts-default-search",
     "--fasttts-replay",

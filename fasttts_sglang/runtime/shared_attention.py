@@ -1,0 +1,163 @@
+"""Rows of searches that share a prefix read its KV once per decode step, on a GPU.
+
+SGLang's Triton backend calls one decode kernel per layer; ours stands in for it. Which rows share
+what is told before each batch, in a table that captured CUDA graphs read. Without rows of a search
+the table is empty, and every row reads for itself, cut into the same parts as SGLang cuts it.
+
+Not in deterministic mode: a sum over two parts is rounded otherwise than over one, and which rows
+run side by side depends on speculation.
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+
+from ..scheduling.prefix_groups import MOST_PARTS, MOST_WORK, WIDTH, group
+from .hook import Hook, HookType
+from .row import row_of
+from .shared_attention_kernel import decode_attention, rows_per_tile
+
+_PLAIN = {"logit_cap": 0.0, "sinks": None, "has_mla": False, "page_size": 1, "score_mod": None}
+
+
+class SharedAttention:
+    """The decode kernel of one `TritonAttnBackend`.
+
+    Args:
+        backend: Its kernel is taken over for layers of the usual kind, and kept for others.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self._stock = backend.decode_attention_fwd
+        self._kv_heads = backend.num_kv_head
+        self._members = rows_per_tile(backend.num_head // backend.num_kv_head)
+        self._rows = backend.req_to_token_pool.size
+        size = 1 + MOST_WORK + self._rows * WIDTH
+        self._table = torch.zeros(size, dtype=torch.int32, device=backend.device)
+        self._work = self._table[: 1 + MOST_WORK]
+        self._lines = self._table[1 + MOST_WORK :].view(self._rows, WIDTH)
+        self._used = 0  # lines that are not zero
+        self._scratch: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def announce(self, reqs: Sequence[Any]) -> None:
+        """The decode steps launched from now on are of these requests."""
+        groups = group([_shared_end(req) for req in reqs], self._members, self._kv_heads)
+        used = 0 if groups is None else len(groups.lines)
+        if not (used or self._used):
+            return
+        size = 1 + MOST_WORK + max(used, self._used) * WIDTH
+        host = torch.zeros(size, dtype=torch.int32, pin_memory=self._table.is_cuda)
+        if groups is not None:
+            table, parts = host.numpy(), len(groups.work)
+            table[0], table[1 : 1 + parts] = parts, groups.work
+            table[1 + MOST_WORK :][: groups.lines.size] = groups.lines.reshape(-1)
+        self._table[:size].copy_(host, non_blocking=True)
+        self._used = used
+
+    def decode(
+        self,
+        q: torch.Tensor,
+        k_buffer: torch.Tensor,
+        v_buffer: torch.Tensor,
+        o: torch.Tensor,
+        kv_indptr: torch.Tensor,
+        kv_indices: torch.Tensor,
+        attn_logits: torch.Tensor,
+        attn_lse: torch.Tensor,
+        num_kv_splits: torch.Tensor,
+        max_kv_splits: int,
+        sm_scale: float,
+        k_scale: float,
+        v_scale: float,
+        **options: Any,
+    ) -> None:
+        """See SGLang's `decode_attention_fwd`."""
+        dim = q.shape[-1]
+        plain = all(options.get(name, usual) == usual for name, usual in _PLAIN.items())
+        same = dim == v_buffer.shape[-1] and dim & (dim - 1) == 0 and dim >= 16
+        if not plain or not same or options.get("xai_temperature_len", -1) > 0:
+            head = q, k_buffer, v_buffer, o, kv_indptr, kv_indices, attn_logits, attn_lse
+            splits = num_kv_splits, max_kv_splits
+            self._stock(*head, *splits, sm_scale, k_scale, v_scale, **options)
+            return
+        parts, sums = self._scratch_for(attn_logits)
+        decode_attention(
+            q,
+            k_buffer,
+            v_buffer,
+            o,
+            kv_indptr,
+            kv_indices,
+            num_kv_splits,
+            max_kv_splits,
+            self._lines,
+            self._work,
+            parts,
+            sums,
+            sm_scale * k_scale,
+            v_scale,
+            pdl=options.get("use_pdl", False),
+        )
+
+    def _scratch_for(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Room for parts of as many rows as `like` has; SGLang runs a graph before capturing it."""
+        rows, heads, own_parts, dim = like.shape
+        if self._scratch is None or len(self._scratch[0]) < rows:
+            shape = rows, heads, own_parts + MOST_PARTS
+            parts = torch.empty((*shape, dim), dtype=torch.float32, device=like.device)
+            self._scratch = parts, torch.empty(shape, dtype=torch.float32, device=like.device)
+        return self._scratch
+
+
+def _shared_end(req: Any) -> tuple[Hashable, int]:
+    """Where the part of a row ends that it has from the radix cache, and its tokens.
+
+    Rows that have locked the same node hold the same KV slots up to there.
+    """
+    if row_of(req) is None or req.last_node is None:
+        return None, 0
+    return id(req.last_node), req.cache_protected_len
+
+
+def take_over(_none: None, backend: Any, *_: Any, **__: Any) -> None:
+    """AFTER TritonAttnBackend.__init__: where nothing speaks against it."""
+    grouped = backend.num_head // backend.num_kv_head
+    usual = (
+        grouped > 1
+        and rows_per_tile(grouped) > 1
+        and backend.dcp_size == 1
+        and backend.page_size == 1
+        and backend.topk == 0
+        and (backend.sliding_window_size or 0) <= 0
+        and not backend.use_mla
+        and not backend.enable_deterministic
+    )
+    if usual:
+        backend.fasttts_shared = SharedAttention(backend)
+        backend.decode_attention_fwd = torch.compiler.disable(backend.fasttts_shared.decode)
+
+
+def announce(worker: Any, batch: Any, *_: Any, **__: Any) -> None:
+    """BEFORE TpModelWorker.forward_batch_generation: tell the kernel who is in the batch."""
+    attention = getattr(worker.model_runner.attn_backend, "fasttts_shared", None)
+    if attention is not None and batch is not None and batch.forward_mode.is_decode():
+        attention.announce(batch.reqs)
+
+
+SHARED_ATTENTION_HOOKS = (
+    Hook(
+        "sglang.srt.layers.attention.triton_backend.TritonAttnBackend.__init__",
+        ("self", "model_runner"),
+        HookType.AFTER,
+        take_over,
+        "a decode kernel that reads a shared prefix once",
+    ),
+    Hook(
+        "sglang.srt.managers.tp_worker.TpModelWorker.forward_batch_generation",
+        ("self", "batch", "forward_batch"),
+        HookType.BEFORE,
+        announce,
+        "which rows of the batch share what",
+    ),
+)
