@@ -2,12 +2,13 @@
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..scheduling.retention import LivePath, worths
 from .active_search import ActiveSearch
 from .branch import Branch
-from .prefixes import is_cached, look_up
+from .prefixes import is_cached, look_up, look_up_again
 
 if TYPE_CHECKING:
     from .kv_paths import KvEnd
@@ -52,10 +53,13 @@ class LivePaths:
         """
         for search, branch, worth in self._live():
             kv = self._kv(search, branch)
-            if kv is not None and is_cached(kv.node):
+            if kv is None:
+                yield look_up(tree, self._ids(search, branch)).last, worth
+            elif is_cached(kv.node):
                 yield kv.node, worth
             else:
-                yield look_up(tree, self._ids(search, branch)).last, worth
+                ids = partial(self._ids, search, branch)
+                yield look_up_again(tree, kv.node, kv.length, ids).last, worth
 
     def _live(self) -> Iterator[tuple[ActiveSearch, Branch, float]]:
         searches = sorted(self.searches(), key=_oldest_turn)

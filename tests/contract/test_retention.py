@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from sglang.srt.mem_cache.radix_cache import RadixCache, RadixKey
 from fasttts_sglang.runtime.kv_paths import KvEnd
 from fasttts_sglang.runtime.live_paths import LivePaths
 from fasttts_sglang.runtime.order_hooks import evict_what_is_dead
-from fasttts_sglang.runtime.prefixes import look_up
+from fasttts_sglang.runtime.prefixes import look_up, look_up_again
 from fasttts_sglang.runtime.retention import OURS, Retention
 
 Ids = tuple[int, ...]
@@ -252,3 +253,8 @@ def test_where_a_path_was_put_tells_as_much_as_a_look_from_the_root(
         insert(tree, ids, ours=True)
     found = [node for node, _ in Paths(known).ends(tree)]
     assert found == [look_up(tree, array("q", ids)).last for ids in known]
+    for ids, end in known.items():
+        if end is not None:
+            whole = partial(array, "q", (*ids, 0, 1, 2))  # it goes on behind what was put
+            expected = look_up(tree, whole()).total
+            assert look_up_again(tree, end.node, end.length, whole).total == expected
