@@ -63,15 +63,30 @@ def look_up(tree: Any, ids: "Ids[int]", begin: Cached | None = None) -> Cached:
     return Cached(node, at)
 
 
-def look_up_again(tree: Any, node: Any, length: int, ids: "Callable[[], Ids[int]]") -> Cached:
+def look_up_again(
+    tree: Any,
+    node: Any,
+    length: int,
+    ids: "Callable[[], Ids[int]]",
+    gone: dict[Any, Cached] | None = None,
+) -> Cached:
     """Find a sequence whose first `length` tokens once ended at `node`, which may be evicted.
 
     Goes up to what is still cached instead of down from the root, and needs the tokens only if
     something has been put there since.
+
+    Args:
+        gone: What earlier calls found of evicted nodes; the cache must not have changed since.
     """
-    lost = None
+    gone = {} if gone is None else gone
+    lost: list[Any] = []
     while node.parent is not None and not is_cached(node):
-        lost, length, node = node, length - len(node.key), node.parent
-    if lost is not None and lost.key.token_ids[0] not in node.children:
-        return Cached(node, length)
-    return look_up(tree, ids(), Cached(node, length))
+        if node in gone:
+            return gone[node]
+        lost.append(node)
+        length, node = length - len(node.key.token_ids), node.parent
+    found = Cached(node, length)
+    if not lost or lost[-1].key.token_ids[0] in node.children:
+        return look_up(tree, ids(), found)
+    gone |= dict.fromkeys(lost, found)
+    return found
