@@ -139,6 +139,9 @@ class _Rows(RowFactory):
     def freeing_together(self) -> Any:
         return nullcontext()
 
+    def reaches(self, _search: Any, _step: Any) -> bool:
+        return True
+
     def enqueue(self, row: Row) -> None:
         self._scheduler.waiting_queue.append(_request(row))
 

@@ -52,6 +52,7 @@ class ActiveSearch:
         self.stopped: str | None = None  # the search parameter that ended it early
         self.changed = True  # something happened since the rows were last chosen
         self.undecided: list[Row] = []  # rows whose node is complete
+        self.unmade = 0  # rows that could not be made when nodes to decode ahead were last chosen
         self.rows: dict[Row, None] = {}  # in the order they began: the same on all ranks
         self.lengths = Lengths(rules.first_guess)
         self._branches: dict[Path, Branch] = {}

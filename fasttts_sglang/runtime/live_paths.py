@@ -2,12 +2,13 @@
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..scheduling.retention import LivePath, worths
 from .active_search import ActiveSearch
 from .branch import Branch
-from .prefixes import is_cached, look_up
+from .prefixes import Cached, is_cached, look_up, look_up_again
 
 if TYPE_CHECKING:
     from .kv_paths import KvEnd
@@ -50,12 +51,20 @@ class LivePaths:
         """For each of them the node of the model's RadixCache `tree` in which it ends or leaves
         the cache, and what it is worth.
         """
+        best: dict[Any, tuple[float, ActiveSearch, Branch, int]] = {}
         for search, branch, worth in self._live():
             kv = self._kv(search, branch)
-            if kv is not None and is_cached(kv.node):
-                yield kv.node, worth
-            else:
+            if kv is None:
                 yield look_up(tree, self._ids(search, branch)).last, worth
+            elif kv.node not in best or best[kv.node][0] < worth:  # many may go on from one node
+                best[kv.node] = worth, search, branch, kv.length
+        gone: dict[Any, Cached] = {}
+        for node, (worth, search, branch, length) in best.items():
+            if is_cached(node):
+                yield node, worth
+            else:
+                ids = partial(self._ids, search, branch)
+                yield look_up_again(tree, node, length, ids, gone).last, worth
 
     def _live(self) -> Iterator[tuple[ActiveSearch, Branch, float]]:
         searches = sorted(self.searches(), key=_oldest_turn)

@@ -52,7 +52,7 @@ class PrefixOrder:
 
     def _install(self, tree: RadixCache, live: LivePaths) -> None:
         stock: EvictionStrategy = tree.eviction_strategy
-        tree.eviction_strategy = Retention(tree, stock, live.state, live.ends, self._score_early)
+        tree.eviction_strategy = Retention(tree, stock, live.rounds, live.ends, self._score_early)
 
     def _score_early(self) -> None:
         for search in self._live.searches():

@@ -1,6 +1,7 @@
 """Looks sequences up in a radix cache without touching it: no split, no new access time."""
 
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,7 @@ def is_cached(node: Any) -> bool:
     Only leaves are evicted, so all above one that is there are there.
     """
     parent = node.parent
-    return parent is not None and parent.children.get(node.key.child_key(1)) is node
+    return parent is not None and parent.children.get(node.key.token_ids[0]) is node
 
 
 def look_up(tree: Any, ids: "Ids[int]", begin: Cached | None = None) -> Cached:
@@ -60,3 +61,32 @@ def look_up(tree: Any, ids: "Ids[int]", begin: Cached | None = None) -> Cached:
             return Cached(node, at, child, agreement(key, ids, at, len(ids)))
         node, at = child, at + len(key)
     return Cached(node, at)
+
+
+def look_up_again(
+    tree: Any,
+    node: Any,
+    length: int,
+    ids: "Callable[[], Ids[int]]",
+    gone: dict[Any, Cached] | None = None,
+) -> Cached:
+    """Find a sequence whose first `length` tokens once ended at `node`, which may be evicted.
+
+    Goes up to what is still cached instead of down from the root, and needs the tokens only if
+    something has been put there since.
+
+    Args:
+        gone: What earlier calls found of evicted nodes; the cache must not have changed since.
+    """
+    gone = {} if gone is None else gone
+    lost: list[Any] = []
+    while node.parent is not None and not is_cached(node):
+        if node in gone:
+            return gone[node]
+        lost.append(node)
+        length, node = length - len(node.key.token_ids), node.parent
+    found = Cached(node, length)
+    if not lost or lost[-1].key.token_ids[0] in node.children:
+        return look_up(tree, ids(), found)
+    gone |= dict.fromkeys(lost, found)
+    return found

@@ -19,7 +19,8 @@ from sglang.srt.mem_cache.evict_policy import EvictionStrategy
 from sglang.srt.mem_cache.radix_cache import RadixCache
 
 OURS = -(1 << 40)  # priority of what rows of searches insert
-_AT_ONCE = 16  # up to 1 / _AT_ONCE of the cache is evicted at a time, if nobody needs it
+_PART = 16  # up to 1 / _PART of the cache is evicted at a time, if nobody needs it; and so much
+# between two looks at the searches: with 1 / 8 a quarter more of the verifier's was computed again
 
 
 class Retention(EvictionStrategy):
@@ -27,7 +28,7 @@ class Retention(EvictionStrategy):
 
     Args:
         stock: SGLang's.
-        state: Changes whenever `ends` should be asked again.
+        rounds: Changes when much does: `ends` should be asked again.
         ends: Of all live paths in a cache: the nodes, and what each is worth.
         on_short: Called when the live paths fill half of the cache.
     """
@@ -36,17 +37,18 @@ class Retention(EvictionStrategy):
         self,
         tree: RadixCache,
         stock: EvictionStrategy,
-        state: Callable[[], Any],
+        rounds: Callable[[], Any],
         ends: Callable[[Any], Iterable[tuple[Any, float]]],
         on_short: Callable[[], None] = lambda: None,
     ) -> None:
         self._tree = tree
         self._stock = stock
-        self._state = state
+        self._rounds = rounds
         self._ends = ends
         self._on_short = on_short
         self.evicts = False  # whether anything ever was
-        self._seen: Any = None  # state at the last look
+        self._seen: Any = None  # `rounds` at the last look
+        self._evicted = 0  # tokens since the last look
         self._live: dict[int, Any] = {}  # priority by node id; None: what the stock strategy says
         self._looked_s = 0.0  # time of the last look
 
@@ -67,31 +69,35 @@ class Retention(EvictionStrategy):
     def to_evict(self, num_tokens: int) -> int:
         """How many tokens the cache shall evict when it lacks `num_tokens`.
 
-        The searches are looked at again if they have changed and what is known to be dead does not
-        suffice. More of that goes than is lacking: where memory is full, every decode step lacks
-        some, and each eviction goes over the whole cache.
+        The searches are looked at again if what is known to be dead does not suffice, and they
+        have changed much since the last look. More of that goes than is lacking: where memory is
+        full, every decode step lacks some, and each eviction goes over the whole cache.
         """
         self.evicts = True
         dead = self._dead_tokens()
         if dead < num_tokens and self._look():
             dead = self._dead_tokens()
-        all_tokens = self._tree.evictable_size() + self._tree.protected_size()
-        return max(num_tokens, min(dead, all_tokens // _AT_ONCE))
+        num_evicted = max(num_tokens, min(dead, self._all_tokens // _PART))
+        self._evicted += num_evicted
+        return num_evicted
+
+    @property
+    def _all_tokens(self) -> int:
+        return int(self._tree.evictable_size() + self._tree.protected_size())
 
     def _dead_tokens(self) -> int:
         """Tokens of dead nodes that can be evicted right away."""
         return sum(len(node.key) for node in self._tree.evictable_leaves if self._is_dead(node))
 
     def _look(self) -> bool:
-        """Look at the searches again; returns whether they have changed."""
-        state = self._state()
-        if state == self._seen:
+        """Look at the searches again if they have changed much; returns whether they have."""
+        rounds = self._rounds()
+        if rounds == self._seen and self._evicted < self._all_tokens // _PART:
             return False
-        self._seen, self._looked_s = state, time.monotonic()
+        self._seen, self._evicted, self._looked_s = rounds, 0, time.monotonic()
         nodes = self._valued()
         self._live = dict.fromkeys((node.id for node, _ in nodes))
-        all_tokens = self._tree.evictable_size() + self._tree.protected_size()
-        if 2 * sum(len(node.key) for node, _ in nodes) > all_tokens:
+        if 2 * sum(len(node.key) for node, _ in nodes) > self._all_tokens:
             self._on_short()
         free = [(worth, node) for node, worth in nodes if node.lock_ref == 0]
         free = [(worth, node) for worth, node in free if node.priority == OURS]

@@ -1,7 +1,9 @@
 """Makes decode rows of branches: forked into the running batch, or queued like a request."""
 
+from array import array
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,10 +12,13 @@ from sglang.srt.mem_cache.common import release_kv_cache
 from sglang.srt.mem_cache.radix_cache import RadixCache
 
 from ..errors import BadRequest
+from ..scheduling.step import Step
+from .active_search import ActiveSearch
 from .branch import Branch
 from .forked_batch import forked_batch
 from .kv_paths import KvEnd, KvPaths
 from .offload import Offload
+from .prefixes import look_up_again
 from .row import Row
 from .row_requests import RowRequests
 
@@ -119,7 +124,7 @@ class RowFactory:
         cached: dict[int, tuple[KvEnd, torch.Tensor] | None] = {}  # siblings share one look-up
         for index, row in enumerate(rows):
             branch = row.branch
-            source = branch if branch.partial else row.search.parent(branch)
+            source = _source(row.search, branch.step)
             if id(source) not in cached:
                 beside = RESERVE * num_rows if reserved is None else reserved + row.tokens_left
                 cached[id(source)] = self._cached(source, row, beside)
@@ -141,6 +146,21 @@ class RowFactory:
             last.append((branch.partial or branch.ids or row.search.prompt)[-1])
         return (forked_batch(self._scheduler, reqs, last) if reqs else None), failed
 
+    def reaches(self, search: ActiveSearch, step: Step) -> bool:
+        """Whether the KV that a row for `step` goes on from is where `fork` can take it."""
+        if self._paths is None:
+            return False
+        return self.offload is not None or self._is_cached(search, _source(search, step))
+
+    def _is_cached(self, search: ActiveSearch, source: Branch) -> bool:
+        """Whether all tokens of `source` but the last are cached, as far as is known."""
+        kv = source.kv
+        if kv is None:
+            return True  # nobody has looked yet
+        size = len(search.prompt) + len(source.ids) + len(source.partial or ())
+        ids = partial(_ids, search, source)
+        return look_up_again(self._tree, kv.node, kv.length, ids).total >= size - 1
+
     def _fits(self, end: KvEnd, num_tokens: int) -> bool:
         """Whether there is room for so many tokens while the path down to `end` is held."""
         self._tree.inc_lock_ref(end.node)
@@ -155,16 +175,15 @@ class RowFactory:
             beside: Tokens for which there must be room if some of it is to come from the host.
         """
         assert self._paths is not None
-        branch = row.branch
-        size = len(row.search.prompt) + len(branch.ids) + len(branch.partial or ())
+        search = row.search
+        size = len(search.prompt) + len(source.ids) + len(source.partial or ())
         slots = self._paths.slots(source.kv)
         if slots is None or len(slots) < size - 1:
-            ids = row.search.prompt + branch.ids
-            if branch.partial:
-                ids += branch.partial
+            ids = _ids(search, source)
             if self.offload is not None:
-                restored = self.offload.restore(ids, len(ids) - 1, beside)
-                row.search.counts.restored_tokens += restored
+                search.counts.restored_tokens += self.offload.restore(ids, size - 1, beside)
+            if not self._is_cached(search, source):
+                return None
             source.kv = self._paths.find(ids)
             slots = self._paths.slots(source.kv)
         if source.kv is None or slots is None or len(slots) < size - 1:
@@ -256,3 +275,18 @@ class RowFactory:
         """Mark `req` as done, so that SGLang drops it from its batch."""
         req.finished_reason = FINISH_LENGTH(length=len(req.output_ids))
         req.finished_len = len(req.output_ids)
+
+
+def _source(search: ActiveSearch, step: Step) -> Branch:
+    """Whose tokens a row for `step` goes on from: its own, or its parent's."""
+    branch = search.branches.get(step.path)
+    if branch is not None and branch.partial:
+        return branch
+    return search.branches[step.path[:-1]]
+
+
+def _ids(search: ActiveSearch, source: Branch) -> "array[int]":
+    ids: array[int] = search.prompt + source.ids
+    if source.partial:
+        ids += source.partial
+    return ids

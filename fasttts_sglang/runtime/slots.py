@@ -5,6 +5,7 @@ from typing import Any
 
 from ..scheduling.order import depth_first
 from ..scheduling.slots import FLOOR, choose
+from ..scheduling.step import Step
 from .active_search import ActiveSearch
 from .admission import place
 from .branch import Branch
@@ -65,13 +66,25 @@ class Slots:
             new += self._start_requested(search)
         num_rows = running.batch_size() + len(new)
         tight = self._rows.free_tokens < RESERVE * (num_rows + 1)
+        ahead: list[tuple[ActiveSearch, Step]] = []
         for search in searches:
-            room = 0 if crowded or tight else self._room(search, running, new)
-            new += self._speculate(search, room, now=crowded or tight)
+            room = 0 if crowded or tight else self._room(search, running, len(new) + len(ahead))
+            steps = self._speculate(search, room, now=crowded or tight)
+            ahead += ((search, step) for step in steps)
             self._settle(search)
             search.changed = False
         self._rows.settle(self._going_on, self._ending)  # before others are forked off them
-        return new
+        return new + self._within_reach(ahead)
+
+    def _within_reach(self, ahead: Sequence[tuple[ActiveSearch, Step]]) -> list[Row]:
+        """Rows for what can be forked: nothing is prefilled to be decoded ahead."""
+        rows = []
+        for search, step in ahead:
+            if self._rows.reaches(search, step):
+                rows.append(search.row(search.branch(step)))
+            else:
+                search.unmade += 1
+        return rows
 
     def drop(self, row: Row) -> None:
         """End `row`, whose node nobody needs."""
@@ -120,18 +133,18 @@ class Slots:
             if row.surplus:
                 self._entered.append(row)
 
-    def _room(self, search: ActiveSearch, running: Any, new: Sequence[Row]) -> int:
+    def _room(self, search: ActiveSearch, running: Any, num_new: int) -> int:
         """Slots for speculation: a search may use as many rows as it has beams."""
         asked = search.tree.num_decoding
         ahead = sum(not row.branch.step.requested for row in search.rows)
-        limit = self._scheduler.max_running_requests - running.batch_size() - len(new)
-        free = min(limit, self._rows.free_rows - len(new))
-        if self._rows.free_tokens < _AMPLE * (running.batch_size() + len(new) + 1):
+        limit = self._scheduler.max_running_requests - running.batch_size() - num_new
+        free = min(limit, self._rows.free_rows - num_new)
+        if self._rows.free_tokens < _AMPLE * (running.batch_size() + num_new + 1):
             free = 0
         return min(search.params.n - asked, ahead + max(0, free))
 
-    def _speculate(self, search: ActiveSearch, room: int, *, now: bool) -> list[Row]:
-        """End and start rows so that the likeliest nodes are decoded ahead; returns new rows."""
+    def _speculate(self, search: ActiveSearch, room: int, *, now: bool) -> list[Step]:
+        """End rows so that the likeliest nodes are decoded ahead; returns what needs new ones."""
         if not search.prefilled:
             return []
         moving = [
@@ -143,9 +156,11 @@ class Slots:
             self._pause(moving)
             return []
         idle = room - len(moving)
-        if not now and not search.tree.stale and 0 <= idle < search.params.n / _IDLE:
+        few = idle - search.unmade < search.params.n / _IDLE
+        if not now and not search.tree.stale and idle >= 0 and few:
             self._continue_likely(search, idle)
             return []
+        search.unmade = 0
         steps = search.tree.ahead()
         wanted = {step.path for step in steps} if moving else set()
         waiting = [step for step in steps if step.worth >= FLOOR and search.idle(step)]
@@ -155,7 +170,7 @@ class Slots:
         chosen = [waiting[index] for index in start]
         paths = {step.path for step in chosen}
         self._go_on(row for row in search.undecided if (*row.branch.path, 0) in paths)
-        return [search.row(search.branch(step)) for step in chosen if search.idle(step)]
+        return [step for step in chosen if search.idle(step)]
 
     def _continue_likely(self, search: ActiveSearch, room: int) -> None:
         """Without looking around: rows at a boundary go on where child 0 is likely enough."""
@@ -199,6 +214,8 @@ class Slots:
         for row in [*failed, *order[fit:]]:
             if row.branch.step.requested:
                 self._rows.enqueue(row)
+            else:
+                row.search.unmade += 1
         if batch is None:
             return running
         if running.is_empty():

@@ -39,9 +39,9 @@ def worths(
     """
     members = tree.members
     turned = backwards(tree.num_rounds)
-    rank = {step.path: i for i, step in enumerate(reversed(members) if turned else members)}
+    rank = {step: i for i, step in enumerate(reversed(members) if turned else members)}
     for step, done in nodes:
-        place = rank.get(step.path) if step.requested else None
+        place = rank.get(step) if step.requested else None
         if done and not step.extendable:
             yield None  # an answer, or cut off: it gets no children
         elif place is not None and not done:

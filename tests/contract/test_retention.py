@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from sglang.srt.mem_cache.radix_cache import RadixCache, RadixKey
 from fasttts_sglang.runtime.kv_paths import KvEnd
 from fasttts_sglang.runtime.live_paths import LivePaths
 from fasttts_sglang.runtime.order_hooks import evict_what_is_dead
-from fasttts_sglang.runtime.prefixes import look_up
+from fasttts_sglang.runtime.prefixes import Cached, look_up, look_up_again
 from fasttts_sglang.runtime.retention import OURS, Retention
 
 Ids = tuple[int, ...]
@@ -215,6 +216,27 @@ def test_searches_are_looked_at_only_when_what_is_known_to_be_dead_does_not_suff
     assert len(looks) == 2  # at the beginning, and when all that was dead had gone
 
 
+def test_amid_a_round_a_sixteenth_of_the_cache_goes_between_two_looks() -> None:
+    """Where live paths overfill a cache nothing is dead: each eviction looked at all of them."""
+    tree, looks = cache(), []
+    for first in range(64):
+        insert(tree, (first, 1, 2, 3), ours=True)
+    live = [node for node in nodes(tree) if node.parent is not None]
+
+    def ends(_tree: RadixCache) -> Iterator[tuple[Any, float]]:
+        looks.append(256 - len(cached(tree)))
+        yield from ((node, 1.0) for node in live)
+
+    round_number = [1]
+    tree.eviction_strategy = Retention(tree, tree.eviction_strategy, lambda: round_number[0], ends)
+    for _ in range(10):
+        evict(tree, 4)
+    assert looks == [0, 16, 32]
+    round_number[0] += 1
+    evict(tree, 4)
+    assert len(looks) == 4
+
+
 class Paths(LivePaths):
     """Each of these paths is live; it is known where some of them were put."""
 
@@ -250,5 +272,17 @@ def test_where_a_path_was_put_tells_as_much_as_a_look_from_the_root(
     tree.evict(EvictParams(num_tokens=num_evicted))
     for ids in again:
         insert(tree, ids, ours=True)
-    found = [node for node, _ in Paths(known).ends(tree)]
-    assert found == [look_up(tree, array("q", ids)).last for ids in known]
+    expected: dict[Any, float] = {}  # worths are in the order of the paths
+    for worth, ids in enumerate(known):
+        expected[look_up(tree, array("q", ids)).last] = worth
+    found: dict[Any, float] = {}
+    for node, worth in sorted(Paths(known).ends(tree), key=lambda end: end[1]):
+        found[node] = worth
+    assert found == expected
+    gone: dict[Any, Cached] = {}
+    for ids, end in known.items():
+        if end is not None:
+            whole = partial(array, "q", (*ids, 0, 1, 2))  # it goes on behind what was put
+            for memory in (None, gone):
+                again_found = look_up_again(tree, end.node, end.length, whole, memory)
+                assert again_found.total == look_up(tree, whole()).total

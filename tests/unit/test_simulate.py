@@ -1,13 +1,18 @@
 """The simulation of searches: what it must agree on with any real run."""
 
+from typing import Any
+
+import pytest
+
+from benchmarks import simulate as simulation
 from benchmarks.simulate import Costs, Simulated, simulate
 from fasttts_sglang import SearchParams
 
 SPEC = '{"mean_tokens": 30, "min_steps": 4, "max_steps": 6}'
 
 
-def simulated(mode: str, seed: int = 1, burst: int = 4) -> Simulated:
-    params = SearchParams(n=16, branch=4, temperature=1.0, stop=(), speculation=mode, seed=seed)
+def simulated(mode: str, seed: int = 1, burst: int = 4, n: int = 16) -> Simulated:
+    params = SearchParams(n=n, branch=4, temperature=1.0, stop=(), speculation=mode, seed=seed)
     return simulate(params, SPEC, 50, burst, Costs())
 
 
@@ -22,3 +27,16 @@ def test_a_search_takes_no_fewer_steps_than_its_longest_chain_and_speculation_sa
 def test_two_runs_take_the_same_decisions() -> None:
     """Rows were a set once, in an order by address; ranks of tensor parallelism must agree."""
     assert simulated("full") == simulated("full")
+
+
+def test_what_cannot_be_forked_is_not_tried_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At n=512 in 24 GB a look made 275 rows, and threw away most: their prefix was evicted."""
+    looks = set()
+
+    def evicted(_rows: Any, search: Any, _step: Any) -> bool:
+        looks.add(search.tree.num_complete)
+        return False
+
+    monkeypatch.setattr(simulation._Rows, "reaches", evicted)
+    simulated("full", n=128)
+    assert 0 < len(looks) < 80  # 106 when every look tried them again
