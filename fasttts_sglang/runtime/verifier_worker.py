@@ -128,7 +128,7 @@ class VerifierWorker(TpModelWorker):
             with at_largest(self.model_runner, self.backing):
                 self.init_attention_backends()
                 self.init_cuda_graphs(capture_decode_cuda_graph=False)
-            self.graphs = prefill_graphs(self)
+                self.graphs = prefill_graphs(self)
 
     def values(self, batch: ScheduleBatch) -> torch.Tensor:
         """What the model's head makes of the batch: by a captured CUDA graph where one fits."""

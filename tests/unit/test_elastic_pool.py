@@ -20,13 +20,14 @@ from fasttts_sglang.runtime import cpu
 
 cpu.install_fallbacks()
 
+from sglang.srt.mem_cache import memory_pool  # noqa: E402
 from sglang.srt.mem_cache.allocator import TokenToKVPoolAllocator  # noqa: E402
 from sglang.srt.mem_cache.base_prefix_cache import EvictParams, MatchPrefixParams  # noqa: E402
 from sglang.srt.mem_cache.cache_init_params import CacheInitParams  # noqa: E402
-from sglang.srt.mem_cache.memory_pool import ReqToTokenPool  # noqa: E402
+from sglang.srt.mem_cache.memory_pool import KVWriteLoc, ReqToTokenPool  # noqa: E402
 from sglang.srt.mem_cache.radix_cache import RadixCache, RadixKey  # noqa: E402
 
-from fasttts_sglang.runtime.pools.build import to_whole_units  # noqa: E402
+from fasttts_sglang.runtime.pools.build import at_largest, to_whole_units  # noqa: E402
 from fasttts_sglang.runtime.pools.elastic_pool import ElasticPool  # noqa: E402
 from fasttts_sglang.runtime.pools.plain_backing import PlainBacking  # noqa: E402
 
@@ -256,3 +257,35 @@ def test_new_pools_take_no_more_memory_than_they_were_given(
         units, mapped = max(units, UNIT * backing.row_bytes), mapped + backing.mapped_bytes
     assert mapped + spare == given_bytes
     assert 0 <= spare < units
+
+
+def test_graphs_are_captured_with_the_bound_of_the_largest_pool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On an H200 a pool that had grown failed an assertion of the kernel that writes KV: the
+    decode graphs had been captured with the bound of the pool's first size.
+    """
+    pool = memory_pool.MHATokenToKVPool(
+        size=100,
+        page_size=1,
+        dtype=torch.float32,
+        head_num=1,
+        head_dim=4,
+        layer_num=1,
+        device="cpu",
+        enable_memory_saver=False,
+    )
+    bounds = []
+    monkeypatch.setattr(
+        memory_pool, "_set_kv_buffer_impl", lambda *_, size_limit, **__: bounds.append(size_limit)
+    )
+    backing = PlainBacking([(301, 1, 4)], torch.float32, "cpu")
+    runner = SimpleNamespace(token_to_kv_pool=pool, max_total_num_tokens=100)
+    key = torch.zeros(1, 1, 4)
+    where = KVWriteLoc(torch.ones(1, dtype=torch.int64), None)
+    with at_largest(runner, backing):
+        assert runner.max_total_num_tokens == 300
+        pool.set_kv_buffer(SimpleNamespace(layer_id=0), where, key, key)
+    pool.set_kv_buffer(SimpleNamespace(layer_id=0), where, key, key)
+    assert bounds == [301, 101]
+    assert runner.max_total_num_tokens == 100

@@ -4,6 +4,7 @@ A slot's KV is a hash of the tokens up to it, so what was mixed up, freed or lef
 """
 
 from array import array
+from itertools import combinations
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -120,13 +121,6 @@ class World:
         for row, end in zip(going_on + ending, extended + released, strict=True):
             self.ends[self.ids(row)[: end.length]] = end
 
-    def beside(self) -> dict[int, list[Any]]:
-        """Rows by the node that they have locked."""
-        found: dict[int, list[Any]] = {}
-        for row in self.rows:
-            found.setdefault(id(row.last_node), []).append(row)
-        return found
-
     @staticmethod
     def ids(row: Any) -> tuple[int, ...]:
         return (*row.origin_input_ids, *row.output_ids)
@@ -139,10 +133,12 @@ class World:
             slots = self.index.req_to_token[row.req_pool_idx, : row.kv_committed_len].tolist()
             assert [self.kv[s] for s in slots] == [hash(ids[: i + 1]) for i in range(len(slots))]
             own += slots[row.cache_protected_len :]
-        for some in self.beside().values():  # one of them may read for all, see shared_attention
-            length = min(row.cache_protected_len for row in some)
-            lines = self.index.req_to_token[[row.req_pool_idx for row in some], :length]
-            assert len(set(map(tuple, lines.tolist()))) == 1
+        for one, other in combinations(self.rows, 2):  # either may read for both
+            length = min(one.cache_protected_len, other.cache_protected_len)
+            pairs = zip(self.ids(one)[:length], self.ids(other)[:length], strict=True)
+            length = next((at for at, pair in enumerate(pairs) if pair[0] != pair[1]), length)
+            lines = self.index.req_to_token[[one.req_pool_idx, other.req_pool_idx], :length]
+            assert torch.equal(lines[0], lines[1])
         for ids, end in self.ends.items():
             cached = self.paths.slots(end)
             if cached is not None:

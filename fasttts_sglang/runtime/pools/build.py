@@ -77,16 +77,21 @@ def elastic(beside_bytes: int | None) -> Iterator[Build]:
 
 @contextmanager
 def at_largest(runner: Any, backing: Backing | None) -> Iterator[None]:
-    """Inside, `runner` has its largest capacity, by which SGLang sizes its input buffers."""
+    """Inside, `runner` and its pool have their largest capacity.
+
+    By the runner's SGLang sizes its input buffers. The pool's is the bound that the kernel which
+    writes KV asserts, and a CUDA graph keeps the bound that it was captured with.
+    """
     if backing is None:
         yield
         return
-    now = runner.max_total_num_tokens
-    runner.max_total_num_tokens = backing.largest - 1
+    pool, largest = runner.token_to_kv_pool, backing.largest - 1
+    now = runner.max_total_num_tokens, pool.size
+    runner.max_total_num_tokens = pool.size = largest
     try:
         yield
     finally:
-        runner.max_total_num_tokens = now
+        runner.max_total_num_tokens, pool.size = now
 
 
 def to_whole_units(runner: Any, backing: Backing, spare_bytes: int = 0) -> int:
