@@ -24,7 +24,9 @@ _ROUNDS = 15
 _TOLERANCE = 1e-2  # of bfloat16 results, relative
 
 
-def paths(rows: int, siblings: int, prefix: int, own: int) -> tuple[list[tuple[int, int]], Any]:
+def paths(
+    rows: int, siblings: int, prefix: int, own: int
+) -> tuple[list[tuple[int, int, int]], Any]:
     """Where each row's prefix ends, and the slots of its path; rows in random order."""
     draw = random.Random(rows)
     free = list(range(1, SLOTS))
@@ -34,7 +36,7 @@ def paths(rows: int, siblings: int, prefix: int, own: int) -> tuple[list[tuple[i
         shared = [free.pop() for _ in range(int(prefix * draw.uniform(0.5, 1.5)))]
         for _ in range(min(siblings, rows - len(found))):
             step = [free.pop() for _ in range(max(1, int(own * draw.uniform(0.1, 2))))]
-            ends.append((shared[0], len(shared)))
+            ends.append((shared[0], len(shared), len(shared)))
             found.append(shared + step)
     order = draw.sample(range(rows), rows)
     return [ends[i] for i in order], [found[i] for i in order]
@@ -48,7 +50,7 @@ def measure(shape: str, rows: int, siblings: int, prefix: int, own: int) -> dict
     from sglang.kernels.ops.attention.metadata import get_num_kv_splits_triton
 
     from fasttts_sglang.runtime.shared_attention_kernel import decode_attention, rows_per_tile
-    from fasttts_sglang.scheduling.prefix_groups import MOST_PARTS, MOST_WORK, WIDTH, group
+    from fasttts_sglang.scheduling.prefix_groups import MOST_PARTS, MOST_WORK, WIDTH, End, group
 
     heads, kv_heads = SHAPES[shape]
     torch.manual_seed(rows)
@@ -64,14 +66,15 @@ def measure(shape: str, rows: int, siblings: int, prefix: int, own: int) -> dict
     ]
     splits = torch.ones(rows, dtype=torch.int32, device="cuda")
     cores = torch.cuda.get_device_properties().multi_processor_count
-    most = max(256, triton.next_power_of_2(rows))
+    block = max(256, triton.next_power_of_2(rows))
     get_num_kv_splits_triton[(1,)](
-        splits, lengths, rows, 1, heads, kv_heads, MAX_SPLITS, cores, MAX_NUM_SEQ=most
+        splits, lengths, rows, 1, heads, kv_heads, MAX_SPLITS, cores, MAX_NUM_SEQ=block
     )
     lines = torch.zeros(rows, WIDTH, dtype=torch.int32, device="cuda")
     work = torch.zeros(1 + MOST_WORK, dtype=torch.int32, device="cuda")
     alone = lines.clone(), work.clone()
-    groups = group(ends, rows_per_tile(heads // kv_heads), kv_heads)
+    most = rows_per_tile(heads // kv_heads)
+    groups = group([End(*end) for end in ends], lambda *_: (None, 0), most, kv_heads)
     if groups is not None:
         lines.copy_(torch.from_numpy(groups.lines))
         work[0] = len(groups.work)

@@ -8,12 +8,12 @@ Not in deterministic mode: a sum over two parts is rounded otherwise than over o
 run side by side depends on speculation.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from ..scheduling.prefix_groups import MOST_PARTS, MOST_WORK, WIDTH, group
+from ..scheduling.prefix_groups import MOST_PARTS, MOST_WORK, WIDTH, End, group
 from .hook import Hook, HookType
 from .row import row_of
 from .shared_attention_kernel import decode_attention, rows_per_tile
@@ -42,7 +42,7 @@ class SharedAttention:
 
     def announce(self, reqs: Sequence[Any]) -> None:
         """The decode steps launched from now on are of these requests."""
-        groups = group([_shared_end(req) for req in reqs], self._members, self._kv_heads)
+        groups = group([prefix_end(req) for req in reqs], above, self._members, self._kv_heads)
         used = 0 if groups is None else len(groups.lines)
         if not (used or self._used):
             return
@@ -110,14 +110,22 @@ class SharedAttention:
         return self._scratch
 
 
-def _shared_end(req: Any) -> tuple[Hashable, int]:
-    """Where the part of a row ends that it has from the radix cache, and its tokens.
+def prefix_end(req: Any) -> End:
+    """Where the part of a row ends that it has from the radix cache.
 
-    Rows that have locked the same node hold the same KV slots up to there.
+    Rows whose paths there go through the same node hold the same KV slots down to it.
     """
     if row_of(req) is None or req.last_node is None:
-        return None, 0
-    return id(req.last_node), req.cache_protected_len
+        return End(None, 0, 0)
+    node, cached = req.last_node, req.cache_protected_len
+    known = getattr(req, "fasttts_kv", None)
+    depth = known.length if known is not None and known.node is node else cached
+    return End(node, depth, cached)
+
+
+def above(node: Any, depth: int) -> tuple[Any, int]:
+    """The node above one of the radix cache's, and its depth in tokens."""
+    return node.parent, depth - len(node.key)
 
 
 def take_over(_none: None, backend: Any, *_: Any, **__: Any) -> None:

@@ -1,8 +1,9 @@
 """Which rows of a decode batch read their common prefix together, as tables for a kernel. Pure."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from heapq import heappop, heappush
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,31 +33,42 @@ class Groups:
     work: List  # [parts], MOST_PARTS * group + part
 
 
-def group(ends: Sequence[tuple[Hashable, int]], most: int, kv_heads: int) -> Groups | None:
+class End(NamedTuple):
+    """Where the part of a row ends that it has from the cache."""
+
+    node: Any  # of the prefix tree; None: nothing is shared
+    depth: int  # tokens down to it
+    cached: int  # of which the row has so many from there
+
+
+Above = Callable[[Any, int], tuple[Any, int]]
+"""The node above one, and its depth."""
+
+
+def group(ends: Sequence[End], above: Above, most: int, kv_heads: int) -> Groups | None:
     """Group the rows that share what is cached of them.
 
     Args:
-        ends: Per row of the batch, where in the cache its prefix ends, and the prefix's tokens.
+        ends: Of all rows of the batch.
         most: Rows of a group.
 
     Returns:
         None: no two rows share anything worth it.
 
-    >>> groups = group([("a", 100), ("b", 90), ("a", 101), ("c", 0)], most=4, kv_heads=2)
-    >>> groups.lines[:, SHARED].tolist(), groups.lines[0, LENGTH:][:4].tolist()
-    ([100, 0, 100, 0], [100, 0, 2, -1])
+    >>> tree = {"a": ("root", 60), "b": ("root", 60)}
+    >>> ends = [End("a", 100, 99), End("b", 90, 90), End("a", 100, 100), End("root", 60, 60)]
+    >>> groups = group(ends, lambda node, _: tree.get(node, (None, 0)), most=4, kv_heads=2)
+    >>> groups.lines[:, SHARED].tolist(), groups.lines[:2, LENGTH:][:, :4].tolist()
+    ([99, 60, 99, 60], [[99, 0, 2, -1], [60, 3, 1, -1]])
     >>> groups.work.tolist()
-    [0, 1]
+    [0, 1, 8]
     """
-    together: dict[Any, list[int]] = {}
-    for row, (end, length) in enumerate(ends):
-        if length >= WORTH_SHARING:
-            together.setdefault(end, []).append(row)
-    groups = [part for rows in together.values() for part in _parts(rows, min(most, MOST_MEMBERS))]
-    del groups[MOST_GROUPS:]
-    if not groups:
+    most = min(most, MOST_MEMBERS)
+    found = _gather(ends, above, most)[:MOST_GROUPS] if most > 1 else []
+    if not found:
         return None
-    lengths = np.array([min(ends[row][1] for row in rows) for rows in groups])
+    groups = [rows for rows, _ in found]
+    lengths = np.array([min(depth, *(ends[row].cached for row in rows)) for rows, depth in found])
     least = -(-int(lengths.sum()) * kv_heads // _PROGRAMS)
     size = _round_up(max(_SHORTEST, least, -(-int(lengths.max()) // MOST_PARTS)))
     sizes = [len(rows) for rows in groups]
@@ -74,24 +86,51 @@ def group(ends: Sequence[tuple[Hashable, int]], most: int, kv_heads: int) -> Gro
     return Groups(lines, parts[inside].astype(np.int32))
 
 
+def _gather(ends: Sequence[End], above: Above, most: int) -> list[tuple[list[int], int]]:
+    """Groups of rows, and the depth of the node that they share.
+
+    From the deepest node up: a row that is alone at one waits for company at the node above.
+    """
+    waiting: dict[Any, list[int]] = {}
+    heap: list[tuple[int, int, Any]] = []  # deepest first; the number keeps nodes from comparing
+
+    def wait(row: int, node: Any, depth: int) -> None:
+        if min(depth, ends[row].cached) < WORTH_SHARING:
+            return
+        if node not in waiting:
+            waiting[node] = []
+            heappush(heap, (-depth, row, node))
+        waiting[node].append(row)
+
+    for row, end in enumerate(ends):
+        wait(row, end.node, end.depth)
+    found = []
+    while heap:
+        minus_depth, _, node = heappop(heap)
+        for part in _parts(waiting.pop(node), most):
+            if len(part) > 1:
+                found.append((part, -minus_depth))
+            else:
+                wait(part[0], *above(node, -minus_depth))
+    return found
+
+
 def most_work(rows: int, kv_heads: int) -> int:
     """The most parts that the prefixes of so many rows are cut into."""
     return min(MOST_PARTS * (rows // 2), _PROGRAMS // kv_heads + min(rows // 2, MOST_GROUPS))
 
 
 def _parts(rows: list[int], most: int) -> list[list[int]]:
-    """Cut `rows` into parts of 2 to `most`, as even as can be; a row left over is in none.
+    """Cut `rows` into as few parts as can be of up to `most`, as even as can be.
 
-    >>> _parts([1, 2, 3, 4, 5], 4), _parts([1], 4), _parts([1, 2, 3], 2)
-    ([[1, 2, 3], [4, 5]], [], [[1, 2]])
+    >>> _parts([1, 2, 3, 4, 5], 4), _parts([1], 4)
+    ([[1, 2], [3, 4, 5]], [[1]])
     """
-    if most < 2:
-        return []
     number = -(-len(rows) // most)
-    sizes = [len(rows) // number + (i < len(rows) % number) for i in range(number)]
-    begins = [sum(sizes[:i]) for i in range(number)]
-    pairs = zip(begins, sizes, strict=True)
-    return [rows[begin : begin + size] for begin, size in pairs if size > 1]
+    return [
+        rows[part * len(rows) // number : (part + 1) * len(rows) // number]
+        for part in range(number)
+    ]
 
 
 def _round_up(tokens: int) -> int:

@@ -24,6 +24,7 @@ from sglang.srt.mem_cache.memory_pool import ReqToTokenPool  # noqa: E402
 from sglang.srt.mem_cache.radix_cache import RadixCache  # noqa: E402
 
 from fasttts_sglang.runtime.kv_paths import KvEnd, KvPaths  # noqa: E402
+from fasttts_sglang.runtime.shared_attention import prefix_end  # noqa: E402
 
 ROWS, LONGEST, SLOTS = 8, 40, 120
 PROMPT = array("q", [7, 7, 8])
@@ -64,6 +65,7 @@ class World:
             origin_input_ids=array("q", tokens),
             output_ids=array("q"),
             extra_key=None,
+            fasttts="a row",
             priority=0,
             req_pool_idx=None,
             inflight_middle_chunks=0,
@@ -122,6 +124,15 @@ class World:
             self.ends[self.ids(row)[: end.length]] = end
 
     @staticmethod
+    def depth(node: Any) -> int:
+        """Tokens down to a node of the tree."""
+        depth = 0
+        while node.parent is not None:
+            depth += len(node.key)
+            node = node.parent
+        return depth
+
+    @staticmethod
     def ids(row: Any) -> tuple[int, ...]:
         return (*row.origin_input_ids, *row.output_ids)
 
@@ -139,6 +150,9 @@ class World:
             length = next((at for at, pair in enumerate(pairs) if pair[0] != pair[1]), length)
             lines = self.index.req_to_token[[one.req_pool_idx, other.req_pool_idx], :length]
             assert torch.equal(lines[0], lines[1])
+        for row in self.rows:  # of which it is told so
+            node, depth, cached = prefix_end(row)
+            assert cached <= depth == self.depth(node)
         for ids, end in self.ends.items():
             cached = self.paths.slots(end)
             if cached is not None:

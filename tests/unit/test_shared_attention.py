@@ -1,5 +1,6 @@
 """What the decode kernel is told of a batch, and that nothing of the batch before is left."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,10 @@ from fasttts_sglang.runtime import cpu
 
 cpu.install_fallbacks()
 
+from fasttts_sglang.runtime import shared_attention  # noqa: E402
+from fasttts_sglang.runtime.kv_paths import KvEnd  # noqa: E402
 from fasttts_sglang.runtime.shared_attention import SharedAttention, take_over  # noqa: E402
-from fasttts_sglang.scheduling.prefix_groups import MOST_WORK, WIDTH, group  # noqa: E402
+from fasttts_sglang.scheduling.prefix_groups import MOST_WORK, WIDTH, End, group  # noqa: E402
 
 ROWS = 40
 
@@ -34,23 +37,42 @@ def backend(**changes: Any) -> SimpleNamespace:
     return SimpleNamespace(**{**usual, **changes})
 
 
-nodes = [object() for _ in range(6)]
-requests = st.builds(
-    SimpleNamespace,
-    fasttts=st.sampled_from((None, "a row", "a row")),
-    last_node=st.sampled_from(nodes),
-    cache_protected_len=st.integers(0, 900),
-)
+@dataclass(eq=False)
+class Node:
+    parent: Any
+    key: str
 
 
-@given(st.lists(st.lists(requests, max_size=ROWS), max_size=6))
+root = Node(None, "")
+above = Node(root, 50 * "a")
+nodes = [Node(above, length * "b") for length in (1, 40, 300)]
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> SimpleNamespace:
+    node = draw(st.sampled_from(nodes))
+    depth = len(node.key) + len(above.key)
+    return SimpleNamespace(
+        fasttts=draw(st.sampled_from((None, "a row", "a row"))),
+        last_node=node,
+        fasttts_kv=draw(st.sampled_from((KvEnd(node, depth), KvEnd(root, 0)))),
+        cache_protected_len=depth,
+    )
+
+
+@given(st.lists(st.lists(requests(), max_size=ROWS), max_size=6))
 def test_the_table_is_of_the_last_batch_alone(batches: list[list[Any]]) -> None:
     attention = SharedAttention(backend())
     for batch in batches:
         attention.announce(batch)
-        ends = [(id(req.last_node), req.cache_protected_len if req.fasttts else 0) for req in batch]
+        ends = [
+            End(req.last_node, req.cache_protected_len, req.cache_protected_len)
+            if req.fasttts
+            else End(None, 0, 0)
+            for req in batch
+        ]
         wanted = torch.zeros(1 + MOST_WORK + ROWS * WIDTH, dtype=torch.int32)
-        if (groups := group(ends, 5, 1)) is not None:
+        if (groups := group(ends, shared_attention.above, 5, 1)) is not None:
             wanted[0] = len(groups.work)
             wanted[1 : 1 + len(groups.work)] = torch.from_numpy(groups.work)
             lines = torch.from_numpy(groups.lines).view(-1)

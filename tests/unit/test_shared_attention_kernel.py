@@ -8,7 +8,7 @@ PROGRAM = """
 import random
 import torch
 from fasttts_sglang.runtime.shared_attention_kernel import decode_attention, rows_per_tile
-from fasttts_sglang.scheduling.prefix_groups import MOST_PARTS, MOST_WORK, WIDTH, group
+from fasttts_sglang.scheduling.prefix_groups import MOST_PARTS, MOST_WORK, WIDTH, End, group
 
 for trial, (heads, kv_heads) in enumerate(((6, 1), (4, 2), (7, 1))):
     draw = random.Random(trial)
@@ -20,7 +20,7 @@ for trial, (heads, kv_heads) in enumerate(((6, 1), (4, 2), (7, 1))):
     for number, siblings in enumerate((4, 1, 3, 9)):
         prefix = [free.pop() for _ in range(draw.choice((5, 40, 170, 530)))]
         for _ in range(siblings):
-            ends.append((number, len(prefix) - draw.randrange(2)))
+            ends.append(End(number, len(prefix), len(prefix) - draw.randrange(2)))
             paths.append(prefix + [free.pop() for _ in range(draw.randrange(1, 75))])
     order = draw.sample(range(len(ends)), len(ends))
     ends, paths = [ends[i] for i in order], [paths[i] for i in order]
@@ -28,7 +28,8 @@ for trial, (heads, kv_heads) in enumerate(((6, 1), (4, 2), (7, 1))):
     lines = torch.zeros(rows, WIDTH, dtype=torch.int32)
     work = torch.zeros(1 + MOST_WORK, dtype=torch.int32)
     tables = [(lines.clone(), work.clone())]
-    if (groups := group(ends, rows_per_tile(heads // kv_heads), kv_heads)) is not None:
+    most = rows_per_tile(heads // kv_heads)
+    if (groups := group(ends, lambda *_: (None, 0), most, kv_heads)) is not None:
         work[0] = len(groups.work)
         work[1 : 1 + len(groups.work)] = torch.from_numpy(groups.work)
         tables.append((torch.from_numpy(groups.lines), work))
