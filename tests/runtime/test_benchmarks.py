@@ -47,22 +47,33 @@ def test_quick_measures_both_systems_on_the_same_search() -> None:
     assert "| 16 | fasttts |" in said
 
 
-def test_an_ablation_goes_on_where_its_log_ends(tmp_path: Path) -> None:
-    """Systems in processes of their own, a static split, every mode scored by the verifier."""
+TIGHT = ["--gpu", "--pair", "toy+toy", "--widths", "8", "--kv-gib", "0.05", "--seeds", "1"]
+TIGHT += ["--spec", '{"mean_tokens": 8, "min_steps": 2, "max_steps": 3}', "--together", "2"]
+TIGHT += ["--stock-share", "0.4", "--log"]
+
+
+def test_a_comparison_goes_on_where_its_log_ends(tmp_path: Path) -> None:
+    """Systems in processes of their own, a static split."""
     log = tmp_path / "log.jsonl"
-    arguments = ["--gpu", "--pair", "toy+toy", "--widths", "8", "--kv-gib", "0.05"]
-    arguments += ["--spec", '{"mean_tokens": 8, "min_steps": 2, "max_steps": 3}', "--ablate"]
-    arguments += ["--stock-share", "0.4", "--together", "2", "--log", str(log), "--seeds"]
-    rows = searches(run("benchmarks", *arguments, "1"))
-    names = {row["system"] for row in rows}
-    ours = {"+ prefix order", "+ planned split", "+ resizing"}
-    ours |= {"everything off", "+ speculation paper", "+ speculation full"}
-    assert names == {"stock, 40 % verifier", *ours}
-    assert {(row["n"], row["seed"]) for row in rows} == {(8, 1)}
+    arguments = [*TIGHT, str(log), "--modes", "full"]
+    rows = searches(run("benchmarks", *arguments))
+    assert {row["system"] for row in rows} == {"stock, 40 % verifier", "fasttts"}
     before = log.read_text()
-    said = run("benchmarks", *arguments, "1")
+    said = run("benchmarks", *arguments)
     assert searches(said) == []  # all is measured: no engine boots
     assert log.read_text() == before
+    assert "| 8 | fasttts |" in said
+
+
+@pytest.mark.slow
+def test_an_ablation_has_every_switch(tmp_path: Path) -> None:
+    """And every mode of speculation is scored by the verifier."""
+    said = run("benchmarks", *TIGHT, str(tmp_path / "log.jsonl"), "--ablate")
+    rows = searches(said)
+    ours = {"+ prefix order", "+ planned split", "+ resizing"}
+    ours |= {"everything off", "+ speculation paper", "+ speculation full"}
+    assert {row["system"] for row in rows} == {"stock, 40 % verifier", *ours}
+    assert {(row["n"], row["seed"]) for row in rows} == {(8, 1)}
     assert "| 8 | + speculation full |" in said
 
 
