@@ -13,9 +13,12 @@ from .counts import Counts
 from .reading import Reading, ScoreJob
 from .rendering import Renderer
 
-# Steps are scored as soon as there are 1 / _EAGER as many as the round has nodes. A call of the
-# verifier has a fixed cost, so more calls with sharper estimates are not faster.
-_EAGER = 3
+# Steps are scored as soon as there are 1 / _EAGER as many as the round has nodes: the earlier, the
+# more of what is decoded ahead is needed. A forward of the verifier has a fixed cost, so in a small
+# round it waits for _FULL of them, but no longer than for 1 / _LEAST_EAGER of the round.
+_EAGER = 6
+_FULL = 20
+_LEAST_EAGER = 3
 
 
 class Scoring:
@@ -66,7 +69,8 @@ class Scoring:
             return False
         if not self._tree.num_decoding:
             return True
-        few = len(self._tree.members) / _EAGER
+        all_nodes = len(self._tree.members)
+        few = min(max(all_nodes / _EAGER, _FULL), all_nodes / _LEAST_EAGER)
         if len(self._waiting) < few or not self._knows_early:
             return False
         return not self.early or self._num_ready() >= few
