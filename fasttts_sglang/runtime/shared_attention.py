@@ -38,7 +38,6 @@ class SharedAttention:
         self._work = self._table[: 1 + MOST_WORK]
         self._lines = self._table[1 + MOST_WORK :].view(self._rows, WIDTH)
         self._used = 0  # lines that are not zero
-        self._scratch: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def announce(self, reqs: Sequence[Any]) -> None:
         """The decode steps launched from now on are of these requests."""
@@ -81,7 +80,10 @@ class SharedAttention:
             splits = num_kv_splits, max_kv_splits
             self._stock(*head, *splits, sm_scale, k_scale, v_scale, **options)
             return
-        parts, sums = self._scratch_for(attn_logits)
+        # within a CUDA graph from its own memory, which all layers use in turn
+        shape = *q.shape[:2], max_kv_splits + MOST_PARTS
+        parts = torch.empty((*shape, dim), dtype=torch.float32, device=q.device)
+        sums = torch.empty(shape, dtype=torch.float32, device=q.device)
         decode_attention(
             q,
             k_buffer,
@@ -99,15 +101,6 @@ class SharedAttention:
             v_scale,
             pdl=options.get("use_pdl", False),
         )
-
-    def _scratch_for(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Room for parts of as many rows as `like` has; SGLang runs a graph before capturing it."""
-        rows, heads, own_parts, dim = like.shape
-        if self._scratch is None or len(self._scratch[0]) < rows:
-            shape = rows, heads, own_parts + MOST_PARTS
-            parts = torch.empty((*shape, dim), dtype=torch.float32, device=like.device)
-            self._scratch = parts, torch.empty(shape, dtype=torch.float32, device=like.device)
-        return self._scratch
 
 
 def prefix_end(req: Any) -> End:
