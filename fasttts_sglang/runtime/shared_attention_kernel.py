@@ -19,7 +19,6 @@ from ..scheduling.prefix_groups import MOST_MEMBERS, MOST_PARTS, WIDTH, most_wor
 TILE = 32  # queries of a group: heads of one KV head times rows
 _OWN_TILE = 16  # of a row; the least that a matrix instruction takes
 _BLOCK = 32  # tokens read at once; an own part is a multiple of it, as in SGLang's kernel
-_SHARED_BLOCK = 32  # likewise of a shared part
 _LAUNCH = {"num_warps": 4, "num_stages": 2, "maxnreg": 80}  # six side by side, as of SGLang's
 _SHORT = 96  # tokens behind a shared prefix that are not worth cutting
 
@@ -124,7 +123,6 @@ def _attend_all(
     tile: tl.constexpr,
     own_tile: tl.constexpr,
     block: tl.constexpr,
-    shared_block: tl.constexpr,
     short: tl.constexpr,
     own_parts: tl.constexpr,
     shared_parts: tl.constexpr,
@@ -134,10 +132,10 @@ def _attend_all(
     program, kv_head = tl.program_id(0), tl.program_id(1)
     all_parts: tl.constexpr = own_parts + shared_parts
     if program < shared_programs:
-        lane = tl.arange(0, tile)
-        member = lane // heads_per_kv_head
-        head = kv_head * heads_per_kv_head + lane % heads_per_kv_head
         if program < tl.load(work):
+            lane = tl.arange(0, tile)
+            member = lane // heads_per_kv_head
+            head = kv_head * heads_per_kv_head + lane % heads_per_kv_head
             entry = tl.load(work + 1 + program)
             line = lines + entry // shared_parts * width
             part = entry % shared_parts
@@ -167,7 +165,7 @@ def _attend_all(
                 value_head,
                 dim,
                 tile,
-                shared_block,
+                block,
             )
     else:
         own = (program - shared_programs) % rows
@@ -323,7 +321,6 @@ def decode_attention(
         TILE,
         max(_OWN_TILE, triton.next_power_of_2(per_kv_head)),
         _BLOCK,
-        _SHARED_BLOCK,
         _SHORT,
         own_parts,
         MOST_PARTS,
