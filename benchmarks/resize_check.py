@@ -238,11 +238,12 @@ def check_engine(checks: Checks, moves: int, widths: list[int], *, exact: bool) 
 
     problems = tiny_task.problems(3, len(widths), "heldout")
     params = [SearchParams.from_dict({**tiny_task.SEARCH, "n": n, "seed": n}) for n in widths]
-    config = FastTTSConfig(kv_resize="auto")
-    options: dict[str, Any] = {"max_total_tokens": 20_000}
+    # so little for the generator at first that searches need slots which it gets later
+    first, others_tokens = (8_192, 800_000) if torch.cuda.is_available() else (2_000, 20_000)
+    config = FastTTSConfig(kv_resize="auto", verifier_tokens=others_tokens)
+    options: dict[str, Any] = {"max_total_tokens": first}
     if torch.cuda.is_available():
-        options = {
-            "max_total_tokens": 800_000,
+        options |= {
             "enable_deterministic_inference": exact,
             "attention_backend": "triton",  # the others have no graphs of the verifier
             "disable_prefill_cuda_graph": True,
@@ -300,6 +301,8 @@ def check_engine(checks: Checks, moves: int, widths: list[int], *, exact: bool) 
             assert budget["resizes"] > 0, refused[:3]
             assert peak - before <= SLACK, f"the driver says {peak - before} bytes more"
             results.extend(others)
+            used_at_once = max(r.usage.kv_high_water_tokens for run in others for r in run)
+            assert used_at_once > first, f"{used_at_once} of {first} tokens: no new slot was used"
             return (
                 f"{asked} asked, {budget['resizes']} done, {len(refused)} refused while"
                 f" {len(others) * len(problems)} searches ran"
