@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fasttts_sglang.scheduling.prefix_groups import MOST_PARTS, MOST_WORK, WIDTH, End, group
+
 from .environment import describe
 from .measures import spread
 
@@ -24,9 +26,7 @@ _ROUNDS = 15
 _TOLERANCE = 1e-2  # of bfloat16 results, relative
 
 
-def paths(
-    rows: int, siblings: int, prefix: int, own: int
-) -> tuple[list[tuple[int, int, int]], Any]:
+def paths(rows: int, siblings: int, prefix: int, own: int) -> tuple[list[End], Any]:
     """Where each row's prefix ends, and the slots of its path; rows in random order."""
     draw = random.Random(rows)
     free = list(range(1, SLOTS))
@@ -36,7 +36,7 @@ def paths(
         shared = [free.pop() for _ in range(int(prefix * draw.uniform(0.5, 1.5)))]
         for _ in range(min(siblings, rows - len(found))):
             step = [free.pop() for _ in range(max(1, int(own * draw.uniform(0.1, 2))))]
-            ends.append((shared[0], len(shared), len(shared)))
+            ends.append(End(shared[0], len(shared), len(shared)))
             found.append(shared + step)
     order = draw.sample(range(rows), rows)
     return [ends[i] for i in order], [found[i] for i in order]
@@ -50,7 +50,6 @@ def measure(shape: str, rows: int, siblings: int, prefix: int, own: int) -> dict
     from sglang.kernels.ops.attention.metadata import get_num_kv_splits_triton
 
     from fasttts_sglang.runtime.shared_attention_kernel import decode_attention, rows_per_tile
-    from fasttts_sglang.scheduling.prefix_groups import MOST_PARTS, MOST_WORK, WIDTH, End, group
 
     heads, kv_heads = SHAPES[shape]
     torch.manual_seed(rows)
@@ -70,15 +69,12 @@ def measure(shape: str, rows: int, siblings: int, prefix: int, own: int) -> dict
     get_num_kv_splits_triton[(1,)](
         splits, lengths, rows, 1, heads, kv_heads, MAX_SPLITS, cores, MAX_NUM_SEQ=block
     )
-    lines = torch.zeros(rows, WIDTH, dtype=torch.int32, device="cuda")
-    work = torch.zeros(1 + MOST_WORK, dtype=torch.int32, device="cuda")
-    alone = lines.clone(), work.clone()
-    most = rows_per_tile(heads // kv_heads)
-    groups = group([End(*end) for end in ends], lambda *_: (None, 0), most, kv_heads)
+    lines = torch.zeros(rows, WIDTH, dtype=torch.int32)
+    work = torch.zeros(1 + MOST_WORK, dtype=torch.int32)
+    alone = lines.cuda(), work.cuda()
+    groups = group(ends, lambda *_: (None, 0), rows_per_tile(heads // kv_heads), kv_heads)
     if groups is not None:
-        lines.copy_(torch.from_numpy(groups.lines))
-        work[0] = len(groups.work)
-        work[1 : 1 + len(groups.work)] = torch.from_numpy(groups.work)
+        groups.put(work.numpy(), lines.numpy())
     result = torch.empty_like(queries)
     parts = torch.empty(rows, heads, MAX_SPLITS + MOST_PARTS, DIM, device="cuda")
     sums = torch.empty(rows, heads, MAX_SPLITS + MOST_PARTS, device="cuda")
@@ -101,7 +97,7 @@ def measure(shape: str, rows: int, siblings: int, prefix: int, own: int) -> dict
 
         return run
 
-    kernels = {"SGLang": stock, "shared": ours((lines, work)), "alone": ours(alone)}
+    kernels = {"SGLang": stock, "shared": ours((lines.cuda(), work.cuda())), "alone": ours(alone)}
     results, graphs = {}, {}
     for name, run in kernels.items():
         result.fill_(float("nan"))

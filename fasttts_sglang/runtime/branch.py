@@ -45,6 +45,13 @@ class Branch:
             return self.row.num_own
         return len(self.partial or ())
 
+    def tokens(self, prompt: "array[int]") -> "array[int]":
+        """All from the first of the prompt on, those of a row that was ended early too."""
+        ids: array[int] = prompt + self.ids
+        if self.partial:
+            ids += self.partial
+        return ids
+
     def child(self, step: Step, seed: int) -> "Branch":
         """A continuation that shares everything up to here."""
         return Branch(

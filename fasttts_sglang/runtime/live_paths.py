@@ -81,11 +81,9 @@ class LivePaths:
         return branch.step.complete
 
     def _ids(self, search: ActiveSearch, branch: Branch) -> "array[int]":
-        ids: array[int] = search.prompt + branch.ids
-        if branch.partial:
-            ids += branch.partial
-        elif branch.row is not None and branch.row.waits and not branch.step.complete:
-            ids += branch.row.own_ids()
+        ids, row = branch.tokens(search.prompt), branch.row
+        if not branch.partial and row is not None and row.waits and not branch.step.complete:
+            ids += row.own_ids()
         return ids
 
     def _kv(self, search: ActiveSearch, branch: Branch) -> "KvEnd | None":

@@ -1,6 +1,5 @@
 """Makes decode rows of branches: forked into the running batch, or queued like a request."""
 
-from array import array
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -158,7 +157,7 @@ class RowFactory:
         if kv is None:
             return True  # nobody has looked yet
         size = len(search.prompt) + len(source.ids) + len(source.partial or ())
-        ids = partial(_ids, search, source)
+        ids = partial(source.tokens, search.prompt)
         return look_up_again(self._tree, kv.node, kv.length, ids).total >= size - 1
 
     def _fits(self, end: KvEnd, num_tokens: int) -> bool:
@@ -179,7 +178,7 @@ class RowFactory:
         size = len(search.prompt) + len(source.ids) + len(source.partial or ())
         slots = self._paths.slots(source.kv)
         if slots is None or len(slots) < size - 1:
-            ids = _ids(search, source)
+            ids = source.tokens(search.prompt)
             if self.offload is not None:
                 search.counts.restored_tokens += self.offload.restore(ids, size - 1, beside)
             if not self._is_cached(search, source):
@@ -283,10 +282,3 @@ def _source(search: ActiveSearch, step: Step) -> Branch:
     if branch is not None and branch.partial:
         return branch
     return search.branches[step.path[:-1]]
-
-
-def _ids(search: ActiveSearch, source: Branch) -> "array[int]":
-    ids: array[int] = search.prompt + source.ids
-    if source.partial:
-        ids += source.partial
-    return ids

@@ -32,11 +32,10 @@ class SharedAttention:
         self._stock = backend.decode_attention_fwd
         self._kv_heads = backend.num_kv_head
         self._members = rows_per_tile(backend.num_head // backend.num_kv_head)
-        self._rows = backend.req_to_token_pool.size
-        size = 1 + MOST_WORK + self._rows * WIDTH
+        size = 1 + MOST_WORK + backend.req_to_token_pool.size * WIDTH
         self._table = torch.zeros(size, dtype=torch.int32, device=backend.device)
         self._work = self._table[: 1 + MOST_WORK]
-        self._lines = self._table[1 + MOST_WORK :].view(self._rows, WIDTH)
+        self._lines = self._table[1 + MOST_WORK :].view(-1, WIDTH)
         self._used = 0  # lines that are not zero
 
     def announce(self, reqs: Sequence[Any]) -> None:
@@ -48,9 +47,8 @@ class SharedAttention:
         size = 1 + MOST_WORK + max(used, self._used) * WIDTH
         host = torch.zeros(size, dtype=torch.int32, pin_memory=self._table.is_cuda)
         if groups is not None:
-            table, parts = host.numpy(), len(groups.work)
-            table[0], table[1 : 1 + parts] = parts, groups.work
-            table[1 + MOST_WORK :][: groups.lines.size] = groups.lines.reshape(-1)
+            table = host.numpy()
+            groups.put(table[: 1 + MOST_WORK], table[1 + MOST_WORK :].reshape(-1, WIDTH))
         self._table[:size].copy_(host, non_blocking=True)
         self._used = used
 

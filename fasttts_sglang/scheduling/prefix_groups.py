@@ -32,6 +32,16 @@ class Groups:
     lines: Table  # [rows, WIDTH]
     work: List  # [parts], MOST_PARTS * group + part
 
+    def put(self, work: List, lines: Table) -> None:
+        """Write them into a kernel's tables, which are zero.
+
+        Args:
+            work: [1 + MOST_WORK], how many parts there are, and these.
+            lines: [rows or more, WIDTH].
+        """
+        work[0], work[1 : 1 + len(self.work)] = len(self.work), self.work
+        lines[: len(self.lines)] = self.lines
+
 
 class End(NamedTuple):
     """Where the part of a row ends that it has from the cache."""

@@ -16,8 +16,8 @@ from fasttts_sglang.scheduling.prefix_groups import (
     WORTH_SHARING,
     End,
     group,
+    most_work,
 )
-from fasttts_sglang.scheduling.prefix_groups import most_work as bound
 
 Node = tuple[int, ...]  # the lengths of all nodes down to it, each with a number of its own
 
@@ -66,7 +66,7 @@ def test_rows_share_what_they_have_in_common(ends: list[End], most: int, kv_head
     parts = defaultdict(list)
     for entry in groups.work.tolist():
         parts[entry // MOST_PARTS].append(entry % MOST_PARTS)
-    assert len(groups.work) <= bound(len(ends), kv_heads) <= MOST_WORK
+    assert len(groups.work) <= most_work(len(ends), kv_heads) <= MOST_WORK
     for index in range(len(ends)):
         length = int(lines[index, LENGTH])
         if not length:

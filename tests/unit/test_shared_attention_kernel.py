@@ -30,9 +30,8 @@ for trial, (heads, kv_heads) in enumerate(((6, 1), (4, 2), (7, 1))):
     tables = [(lines.clone(), work.clone())]
     most = rows_per_tile(heads // kv_heads)
     if (groups := group(ends, lambda *_: (None, 0), most, kv_heads)) is not None:
-        work[0] = len(groups.work)
-        work[1 : 1 + len(groups.work)] = torch.from_numpy(groups.work)
-        tables.append((torch.from_numpy(groups.lines), work))
+        groups.put(work.numpy(), lines.numpy())
+        tables.append((lines, work))
     lengths = torch.tensor([0] + [len(path) for path in paths])
     indptr = lengths.cumsum(0).to(torch.int32)
     indices = torch.tensor([slot for path in paths for slot in path])
