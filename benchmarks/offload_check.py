@@ -96,7 +96,11 @@ def check_engine(checks: Checks, kv_tokens: int, widths: list[int], limit: str) 
     prompt = [5 + i * 7 % 90 for i in range(100)]
     options: dict[str, Any] = {"max_total_tokens": kv_tokens, "max_running_requests": max(widths)}
     if torch.cuda.is_available():
-        options["enable_deterministic_inference"] = True
+        options |= {
+            "enable_deterministic_inference": True,
+            "attention_backend": "triton",  # others are not built for every card
+            "disable_prefill_cuda_graph": True,
+        }
     runs: dict[str, list[Any]] = {}
 
     def run(offload: str) -> str:

@@ -63,8 +63,7 @@ def _setting(args: argparse.Namespace, number: int, *, gpu: bool) -> Setting:
 def _measure(args: argparse.Namespace, number: int, deadline: float, *, gpu: bool) -> None:
     """The part of one pair, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        changes = {"prefix_order": args.prefix_order}
-        splits = Splits(_setting(args, number, gpu=gpu), Path(folder), changes)
+        splits = Splits(_setting(args, number, gpu=gpu), Path(folder))
         slices.report_ready()
         slices.report_started()
         turn = slices.Turns(args.log)
@@ -95,7 +94,6 @@ def _arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=2, help="searches per split and width")
     parser.add_argument("--steps", type=int, default=5, help="of every path")
     parser.add_argument("--step-tokens", type=float, default=70.0, help="mean of a step")
-    parser.add_argument("--prefix-order", action="store_true", help="ours with its order")
     parser.add_argument("--minutes", type=float, default=5.5, help="no search starts after this")
     parser.add_argument("--log", type=Path, help=argparse.SUPPRESS)  # where the parts meet
     parser.add_argument("--out", type=Path, help="write the report here")

@@ -247,7 +247,7 @@ def check_engine(checks: Checks, moves: int, widths: list[int], *, exact: bool) 
             "enable_deterministic_inference": exact,
             "attention_backend": "triton",  # the others have no graphs of the verifier
             "disable_prefill_cuda_graph": True,
-            "cuda_graph_max_bs_decode": 160,
+            "cuda_graph_max_bs_decode": 256,
         }
     with FastTTSEngine(config=config, **options) as engine:
         sglang: Any = engine._engine
@@ -339,7 +339,7 @@ def main() -> None:
     parser.add_argument("--engine", action="store_true", help="also run searches of the tiny pair")
     parser.add_argument("--graphs", action="store_true", help="and with the verifier's graphs")
     parser.add_argument("--engine-moves", type=int, default=200)
-    parser.add_argument("--widths", type=int, nargs="+", default=[4, 8, 16, 32, 64, 128])
+    parser.add_argument("--widths", type=int, nargs="+", default=[4, 8, 16, 32, 64, 128, 256])
     args = parser.parse_args()
     checks = Checks()
     import torch

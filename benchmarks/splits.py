@@ -27,15 +27,14 @@ class Splits:
 
     Args:
         folder: Where to write the models' configs.
-        changes: Further FastTTSConfig fields.
 
     Raises:
         RuntimeError: Its pools cannot be resized; its log says why.
     """
 
-    def __init__(self, setting: Setting, folder: Path, changes: dict[str, Any]) -> None:
+    def __init__(self, setting: Setting, folder: Path) -> None:
         self._setting = setting
-        self._ours = Ours(setting, _BEGIN, {"kv_resize": "auto", **changes}, folder)
+        self._ours = Ours(setting, _BEGIN, {"kv_resize": "auto"}, folder)
         told = self._memory()
         if told["budget"] is None:
             raise RuntimeError("the KV pools cannot be resized: see the engine's log")

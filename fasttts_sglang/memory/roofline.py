@@ -31,8 +31,9 @@ def generator_seconds(
 ) -> Floats:
     """Mean seconds of a round's decoding, given a KV pool of so many tokens; same length.
 
-    All n rows run at once if they fit. Else the next row joins as one ends, by a small prefill, and
-    prefixes that were evicted are computed again, each once.
+    All n rows run at once if they fit. Else the next row joins as one ends, without a prefill, and
+    prefixes that were evicted are computed again, each once: all together when the round begins, or
+    where rows wait a step's tokens at a time.
     """
     sets = WorkingSet.of(workload)
     rows = sets.rows_at_once(tokens)  # tokens x rounds
@@ -45,7 +46,8 @@ def generator_seconds(
     again = generator_recomputed(sets, tokens)
     half_path = (workload.prompt_tokens + sets.path) / 2
     per_token = model.flops + model.attention_flops * half_path
-    forwards = again / PREFILL_TOKENS
+    late = 1 - rows / workload.n
+    forwards = again * np.maximum(1 / PREFILL_TOKENS, late / workload.step_tokens)
     reading = forwards * model.read_bytes
     seconds += forwards * machine.prefill_s
     seconds += np.maximum(
@@ -71,9 +73,7 @@ def _decode_seconds(
     rows = widths[:, None]
     full = machine.step_s + machine.row_s * rows
     full = full + np.maximum(weights_s + rows * kv_s.T, rows * rate_s.T)
-    late = workload.n - widths
-    joining = late * np.minimum(1.0, step / widths)  # at most one prefill per decode step
-    seconds = busy[:, None] * full + (joining * (machine.prefill_s + weights_s))[:, None]
+    seconds = busy[:, None] * full
     # then the batch shrinks as rows end
     alive, any_alive = alive[:, None], any_alive[:, None]
     last = np.maximum(any_alive * weights_s + alive * kv_s, alive * rate_s)

@@ -21,6 +21,7 @@ class Counts:
     speculated_wasted: int = 0
     overrun: int = 0
     recomputed_tokens: int = 0
+    prefilled_rows: int = 0
     verifier_recomputed_tokens: int | None = None
     restored_tokens: int = 0
     verifier_restored_tokens: int = 0

@@ -65,6 +65,7 @@ def count_recomputed(_none: None, batch: Any) -> None:
         if row is not None and not row.only_prefill:
             whole = req.extend_range.end == len(req.full_untruncated_fill_ids)
             row.search.counts.recomputed_tokens += req.extend_range.length - whole
+            row.search.counts.prefilled_rows += whole
 
 
 def evict_what_is_dead(

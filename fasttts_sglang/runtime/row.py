@@ -44,6 +44,11 @@ class Row:
         return self.req is not None and self.req.req_pool_idx is None
 
     @property
+    def waits_for_room(self) -> bool:
+        """Whether it waits though its search has asked for its node."""
+        return self.waits and self.branch.step.requested and not self.only_prefill
+
+    @property
     def tokens_left(self) -> int:
         """Tokens that it will probably still decode for its node."""
         search, done = self.search, self.num_own

@@ -193,7 +193,9 @@ class SearchRunner:
     def steps_at_once(self, batch: Any) -> int:
         """Decode steps that SGLang's running `batch` may do before anybody looks at it."""
         steps, scheduler, rows = self._config.decode_burst, self._scheduler, batch.batch_size()
-        if steps == 1 or scheduler.waiting_queue or scheduler.chunked_req is not None:
+        if steps == 1 or scheduler.chunked_req is not None:
+            return 1
+        if any(row_of(req) is None for req in scheduler.waiting_queue):
             return 1
         if not batch.spec_algorithm.is_none():
             return 1

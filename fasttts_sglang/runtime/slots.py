@@ -45,11 +45,44 @@ class Slots:
                 search.changed = True
         changed = searches if crowded else [search for search in searches if search.changed]
         with self._rows.freeing_together():
+            running = self._fork_waiting(running)
             while changed:
                 if new := self._choose(changed, running, crowded):
                     running = self._merge(running, new)
                 changed = self._take_surplus()
         return running
+
+    def _fork_waiting(self, running: Any) -> Any:
+        """Rows that queued for want of room and now have it join without a prefill.
+
+        SGLang would prefill each of them, mostly for a single token: siblings have left the rest in
+        the cache. What was evicted stays in the queue, and so do all while a client's request
+        waits.
+        """
+        queue = self._scheduler.waiting_queue
+        if self._order is None or running.batch_is_full or any(map(_ordinary, queue)):
+            return running
+        waiting = [req.fasttts for req in queue if req.fasttts.waits_for_room]
+        if not waiting:
+            return running
+        reserved = self._order.admission.reserved(running)
+        places = self._scheduler.max_running_requests - running.batch_size()
+        room = self._rows.free_tokens - reserved
+        chosen: list[Row] = []
+        for index in depth_first([place(row) for row in waiting]):
+            row = waiting[index]
+            room -= row.tokens_left
+            if room < 0 or len(chosen) == min(places, self._rows.free_rows):
+                break
+            if self._rows.reaches(row.search, row.branch.step):
+                chosen.append(row)
+        self._ending = []
+        self._pause(chosen)
+        self._rows.settle((), self._ending)
+        batch, failed = self._rows.fork([r.search.row(r.branch) for r in chosen], reserved)
+        for row in failed:
+            self._rows.enqueue(row)
+        return _joined(running, batch)
 
     def _take_surplus(self) -> list[ActiveSearch]:
         """Rows that went on take what was decoded already; returns searches to look at again."""
@@ -216,12 +249,17 @@ class Slots:
                 self._rows.enqueue(row)
             else:
                 row.search.unmade += 1
-        if batch is None:
-            return running
-        if running.is_empty():
-            return batch
-        running.merge_batch(batch)
+        return _joined(running, batch)
+
+
+def _joined(running: Any, batch: Any) -> Any:
+    """The running batch with `batch` merged in."""
+    if batch is None:
         return running
+    if running.is_empty():
+        return batch
+    running.merge_batch(batch)
+    return running
 
 
 def _ordinary(req: Any) -> bool:

@@ -79,6 +79,7 @@ class Usage:
     speculated_wasted: int = 0  # decoded ahead and never asked for; not in completion_tokens
     overrun: int = 0  # decoded behind the end of a step before that was noticed, not used
     recomputed_tokens: int = 0  # prefilled again, because their KV had been evicted
+    prefilled_rows: int = 0  # rows that needed a prefill for it; all others were forked
     verifier_recomputed_tokens: int | None = None  # the verifier's; None: it does not tell
     restored_tokens: int = 0  # copied back from the host instead, see --fasttts-host-offload
     verifier_restored_tokens: int = 0  # the verifier's

@@ -103,10 +103,8 @@ def simulated_round(
         seconds += RTX.step_s + RTX.row_s * len(running)
         seconds += max(weights_s + kv / RTX.bandwidth, flops / RTX.rate)
         running = [[left - 1, context + 1] for left, context in running if left > 1]
-        if waiting and len(running) < slots:
-            seconds += RTX.prefill_s + weights_s
-            while waiting and len(running) < slots:
-                running.append([waiting.pop(), work.prompt_tokens])
+        while waiting and len(running) < slots:
+            running.append([waiting.pop(), work.prompt_tokens])
     return seconds
 
 
