@@ -107,7 +107,7 @@ class ActiveSearch:
 
     def leave(self, row: Row) -> None:
         """`row` stops decoding its current node, complete or not."""
-        if self._record is not None and row.req is not None and not row.only_prefill:
+        if self._record is not None and row.num_own and not row.only_prefill:
             self._record.span(row.branch, row.began_s, self._seconds)
 
     def count_slots(self, kv_in_use: int, steps: int = 1) -> None:
