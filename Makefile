@@ -4,7 +4,7 @@ demo: setup  ## solve a bundled problem with the bundled models
 	.venv/bin/fasttts solve --demo
 
 test: setup check  ## all checks and tests that need no GPU
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile
 
 check: setup  ## lint, types, patches
 	scripts/check

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..scheduling.order import depth_first
-from ..scheduling.slots import FLOOR, choose
+from ..scheduling.slots import FLOOR, FLOOR_SHORT, choose
 from ..scheduling.step import Step
 from .active_search import ActiveSearch
 from .admission import place
@@ -15,6 +15,7 @@ from .rows import RESERVE, RowFactory
 
 _AMPLE = 64  # and above which it may begin
 _PLENTY = 256  # above which nobody asks how long steps will be
+_SHORT = 128  # KV slots per beam, some two steps, under which memory is short
 _IDLE = 16  # slots are filled when 1 / _IDLE of them are idle: starting rows has a fixed cost
 
 
@@ -196,19 +197,25 @@ class Slots:
         search.unmade = 0
         steps = search.tree.ahead()
         wanted = {step.path for step in steps} if moving else set()
-        waiting = [step for step in steps if step.worth >= FLOOR and search.idle(step)]
+        floor = self._floor(search)
+        waiting = [step for step in steps if step.worth >= floor and search.idle(step)]
         worth = [row.branch.step.worth if row.branch.path in wanted else 0.0 for row in moving]
-        end, start = choose(worth, [step.worth for step in waiting], room)
+        end, start = choose(worth, [step.worth for step in waiting], room, floor)
         self._pause([moving[index] for index in end])
         chosen = [waiting[index] for index in start]
         paths = {step.path for step in chosen}
         self._go_on(row for row in search.undecided if (*row.branch.path, 0) in paths)
         return [step for step in chosen if search.idle(step)]
 
+    def _floor(self, search: ActiveSearch) -> float:
+        short = self._rows.free_tokens < _SHORT * search.params.n
+        return FLOOR_SHORT if short else FLOOR
+
     def _continue_likely(self, search: ActiveSearch, room: int) -> None:
         """Without looking around: rows at a boundary go on where child 0 is likely enough."""
         first = ((row, row.branch.step.children.get(0)) for row in search.undecided)
-        likely = [row for row, s in first if s is not None and s.worth >= FLOOR and not s.complete]
+        floor = self._floor(search)
+        likely = [row for row, s in first if s is not None and s.worth >= floor and not s.complete]
         self._go_on(likely[: max(0, room)])
 
     def _settle(self, search: ActiveSearch) -> None:

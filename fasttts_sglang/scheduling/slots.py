@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 FLOOR = 0.2  # worth under which a slot stays idle: decoding costs energy and cache room
+FLOOR_SHORT = 0.5  # the same where memory is short: what is decoded in vain evicts what is needed
 WORTH_SWAPPING = 0.3  # a running row gives way to a node worth that much more
 
 
@@ -14,26 +15,31 @@ class Choice(NamedTuple):
     start: list[int]  # indices into `waiting`
 
 
-def choose(running: Sequence[float], waiting: Sequence[float], room: int) -> Choice:
+def choose(
+    running: Sequence[float], waiting: Sequence[float], room: int, floor: float = FLOOR
+) -> Choice:
     """Fill `room` slots by what nodes are worth: p(needed), less for what is needed late.
 
     Args:
         running: worth of the nodes that are decoded ahead of need now.
         waiting: worth of those that could be; ties go to the earlier.
         room: Slots that no requested node needs.
+        floor: Nothing worth less is started.
 
     A node that runs keeps its slot unless it has become useless, the room has shrunk, or one is
     waiting that is worth much more: what it has decoded so far is worth something.
 
     >>> choose([0.9, 0.1], [0.5, 0.6], room=2)
     Choice(end=[1], start=[1])
+    >>> choose([], [0.4, 0.6], room=2, floor=FLOOR_SHORT)
+    Choice(end=[], start=[1])
     """
     by_worth = sorted(range(len(running)), key=lambda i: -running[i])
-    stay = [i for i in by_worth[: max(0, room)] if running[i] >= FLOOR / 2]
+    stay = [i for i in by_worth[: max(0, room)] if running[i] >= floor / 2]
     order = sorted(range(len(waiting)), key=lambda i: -waiting[i])
     start: list[int] = []
     for i in order:
-        if waiting[i] < FLOOR:
+        if waiting[i] < floor:
             break
         if len(stay) + len(start) < room:
             start.append(i)

@@ -1,13 +1,12 @@
 """KV that does not fit goes to the host and back: no result depends on it, nothing is left."""
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from .offloading import CASES
+from .side_by_side import side_by_side
 
 LIMIT, LIMIT_BYTES = "32MiB", 32 << 20
 UNORDERED = "without the prefix order"
@@ -18,9 +17,7 @@ Told = list[dict[str, Any]]
 @pytest.fixture(scope="module")
 def runs() -> dict[str, Told]:
     found: dict[str, Told] = {}
-    for name, arguments in RUNS.items():
-        command = [sys.executable, "-W", "ignore", "-m", "tests.runtime.offloading", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    for name, done in side_by_side("offloading", RUNS).items():
         lines = [line for line in done.stdout.splitlines() if line.startswith("OFFLOADING ")]
         found[name] = [json.loads(line.removeprefix("OFFLOADING ")) for line in lines]
         # it came to its end, so nothing leaked

@@ -1,12 +1,11 @@
 """Memory in which the live tree does not fit: the prefix order changes what it costs, no result."""
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
+from .side_by_side import side_by_side
 from .tight import TOKENS
 
 Runs = dict[str, list[dict[str, Any]]]
@@ -15,9 +14,7 @@ Runs = dict[str, list[dict[str, Any]]]
 @pytest.fixture(scope="module")
 def runs() -> Runs:
     found: Runs = {}
-    for order in ("on", "off"):
-        command = [sys.executable, "-W", "ignore", "-m", "tests.runtime.tight", order]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    for order, done in side_by_side("tight", {order: (order,) for order in ("on", "off")}).items():
         lines = [line for line in done.stdout.splitlines() if line.startswith("TIGHT ")]
         *found[order], end = [json.loads(line.removeprefix("TIGHT ")) for line in lines]
         assert end is None, done.stderr[-3000:]  # it came to its end, so nothing leaked
