@@ -46,7 +46,8 @@ class Row:
     @property
     def waits_for_room(self) -> bool:
         """Whether it waits though its search has asked for its node."""
-        return self.waits and self.branch.step.requested and not self.only_prefill
+        asked = self.branch.step.requested and not self.only_prefill
+        return asked and self.waits and not self.at_boundary
 
     @property
     def tokens_left(self) -> int:

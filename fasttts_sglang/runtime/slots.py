@@ -46,14 +46,14 @@ class Slots:
                 search.changed = True
         changed = searches if crowded else [search for search in searches if search.changed]
         with self._rows.freeing_together():
-            running = self._fork_waiting(running)
+            running = self._fork_waiting(searches, running)
             while changed:
                 if new := self._choose(changed, running, crowded):
                     running = self._merge(running, new)
                 changed = self._take_surplus()
         return running
 
-    def _fork_waiting(self, running: Any) -> Any:
+    def _fork_waiting(self, searches: Sequence[ActiveSearch], running: Any) -> Any:
         """Rows that queued for want of room and now have it join without a prefill.
 
         SGLang would prefill each of them, mostly for a single token: siblings have left the rest in
@@ -63,7 +63,8 @@ class Slots:
         queue = self._scheduler.waiting_queue
         if self._order is None or running.batch_is_full or any(map(_ordinary, queue)):
             return running
-        waiting = [req.fasttts for req in queue if req.fasttts.waits_for_room]
+        waiting: list[Row] = [req.fasttts for req in queue if req.fasttts.waits_for_room]
+        waiting = [row for row in waiting if row.search in searches]  # others leave soon
         if not waiting:
             return running
         reserved = self._order.admission.reserved(running)
