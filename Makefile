@@ -4,7 +4,7 @@ demo: setup  ## solve a bundled problem with the bundled models
 	.venv/bin/fasttts solve --demo
 
 test: setup check  ## all checks and tests that need no GPU
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile
+	scripts/test
 
 check: setup  ## lint, types, patches
 	scripts/check

@@ -257,7 +257,8 @@ def test_a_failed_copy_switches_it_off(
         raise RuntimeError("broken")
 
     monkeypatch.setattr(model.memory, "load", fail)
-    assert model.offload.restore(array("q", (1, 2, 3, 4)), 4) == 0
+    with caplog.at_level("WARNING"):  # an engine that was booted in this process has set another
+        assert model.offload.restore(array("q", (1, 2, 3, 4)), 4) == 0
     assert "host offload of the generator is off" in caplog.text
     model.check()
     assert model.compute((1, 2, 3, 4)) == 4

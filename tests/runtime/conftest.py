@@ -8,6 +8,12 @@ from fasttts_sglang import FastTTSEngine
 from fasttts_sglang.engine import TINY
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "engine" in getattr(item, "fixturenames", ()):
+            item.add_marker("engine")
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[FastTTSEngine]:
     with FastTTSEngine(max_total_tokens=30_000, max_running_requests=64) as engine:
