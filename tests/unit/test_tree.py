@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttts_sglang.scheduling.outlook import DISCOUNT
-from fasttts_sglang.scheduling.slots import choose
+from fasttts_sglang.scheduling.slots import FLOOR, FLOOR_SHORT, choose
 from fasttts_sglang.scheduling.step import Step
 from fasttts_sglang.scheduling.tree import SearchTree
 from fasttts_sglang.search.aggregate import AGGREGATIONS
@@ -281,9 +281,13 @@ def test_what_is_needed_later_is_worth_less() -> None:
     st.lists(st.floats(0, 1), max_size=20),
     st.lists(st.floats(0, 1), max_size=20),
     st.integers(-3, 30),
+    st.sampled_from((FLOOR, FLOOR_SHORT)),
 )
-def test_slots_never_exceed_the_room(running: list[float], waiting: list[float], room: int) -> None:
-    choice = choose(running, waiting, room)
+def test_slots_never_exceed_the_room(
+    running: list[float], waiting: list[float], room: int, floor: float
+) -> None:
+    choice = choose(running, waiting, room, floor)
+    assert all(waiting[index] >= floor for index in choice.start)
     assert len(set(choice.end)) == len(choice.end)
     assert len(set(choice.start)) == len(choice.start)
     assert len(running) - len(choice.end) + len(choice.start) <= max(0, room)
