@@ -1,7 +1,6 @@
 """The benchmarks run as documented and fill in every measure."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import fields
@@ -13,12 +12,13 @@ import pytest
 from benchmarks.measures import Measures
 from benchmarks.points import Run
 
+from .environment import without_engine
+
 
 def run(module: str, *arguments: str) -> str:
     """What the benchmark prints."""
     command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
-    # an engine that was booted in this process has set it
-    env = {name: v for name, v in os.environ.items() if name != "SGLANG_DISABLED_MODEL_ARCHS"}
+    env = without_engine()
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

@@ -1,12 +1,12 @@
 """Every family of reward models against transformers and the published read-out."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
+from .environment import without_engine
 from .prm import checkpoints
 from .prm.published import PUBLISHED
 from .prm.score_all import HOW, PROBLEM, STEPS
@@ -24,8 +24,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, checkpoints.Pr
 def found(models: dict[str, checkpoints.Prm]) -> Found:
     folder = next(iter(models.values())).folder.parent
     command = [sys.executable, "-W", "ignore", "-m", "tests.runtime.prm.score_all", str(folder)]
-    # an engine of ours in this process has told SGLang to import its own model's code only
-    env = {name: v for name, v in os.environ.items() if name != "SGLANG_DISABLED_MODEL_ARCHS"}
+    env = without_engine()
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
     marked = [line for line in done.stdout.splitlines() if line.startswith("SCORES ")]
     assert marked, done.stderr[-3000:]
