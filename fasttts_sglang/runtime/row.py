@@ -44,6 +44,11 @@ class Row:
         return self.req is not None and self.req.req_pool_idx is None
 
     @property
+    def is_ahead(self) -> bool:
+        """Whether it decodes a node that its search has not asked for."""
+        return not (self.branch.step.requested or self.only_prefill)
+
+    @property
     def waits_for_room(self) -> bool:
         """Whether it waits though its search has asked for its node."""
         asked = self.branch.step.requested and not self.only_prefill

@@ -149,16 +149,20 @@ class RowFactory:
         """Whether the KV that a row for `step` goes on from is where `fork` can take it."""
         if self._paths is None:
             return False
-        return self.offload is not None or self._is_cached(search, _source(search, step))
+        return self.offload is not None or not self.missing(search, step)
 
-    def _is_cached(self, search: ActiveSearch, source: Branch) -> bool:
-        """Whether all tokens of `source` but the last are cached, as far as is known."""
+    def missing(self, search: ActiveSearch, step: Step) -> int:
+        """Tokens before a row for `step` that were evicted, as far as is known."""
+        return self._not_cached(search, _source(search, step))
+
+    def _not_cached(self, search: ActiveSearch, source: Branch) -> int:
+        """How many tokens of `source`, the last one left out, are not cached."""
         kv = source.kv
         if kv is None:
-            return True  # nobody has looked yet
+            return 0  # nobody has looked yet
         size = len(search.prompt) + len(source.ids) + len(source.partial or ())
         ids = partial(source.tokens, search.prompt)
-        return look_up_again(self._tree, kv.node, kv.length, ids).total >= size - 1
+        return max(0, size - 1 - look_up_again(self._tree, kv.node, kv.length, ids).total)
 
     def _fits(self, end: KvEnd, num_tokens: int) -> bool:
         """Whether there is room for so many tokens while the path down to `end` is held."""
@@ -181,7 +185,7 @@ class RowFactory:
             ids = source.tokens(search.prompt)
             if self.offload is not None:
                 search.counts.restored_tokens += self.offload.restore(ids, size - 1, beside)
-            if not self._is_cached(search, source):
+            if self._not_cached(search, source):
                 return None
             source.kv = self._paths.find(ids)
             slots = self._paths.slots(source.kv)

@@ -9,6 +9,7 @@ from ..scheduling.step import Step
 from .active_search import ActiveSearch
 from .admission import place
 from .branch import Branch
+from .prefill_ahead import PrefillAhead
 from .prefix_order import PrefixOrder
 from .row import Row, row_of
 from .rows import RESERVE, RowFactory
@@ -26,6 +27,7 @@ class Slots:
         self._order = order
         self._scheduler = scheduler
         self._rows = rows
+        self._evicted = None if order is None else PrefillAhead(scheduler, rows, order.admission)
         self._waited: set[str] = set()  # requests that the last look found in the queue
         self._entered: list[Row] = []  # rows that go on and have a surplus
         self._going_on: list[tuple[Row, Branch]] = []  # rows, and the nodes that they leave behind
@@ -51,6 +53,8 @@ class Slots:
                 if new := self._choose(changed, running, crowded):
                     running = self._merge(running, new)
                 changed = self._take_surplus()
+        if self._evicted is not None:
+            self._evicted.enqueue(searches, running)
         return running
 
     def _fork_waiting(self, searches: Sequence[ActiveSearch], running: Any) -> Any:
@@ -101,6 +105,8 @@ class Slots:
             new += self._start_requested(search)
         num_rows = running.batch_size() + len(new)
         tight = self._rows.free_tokens < RESERVE * (num_rows + 1)
+        if self._evicted is not None:
+            self._evicted.forget(searches)
         ahead: list[tuple[ActiveSearch, Step]] = []
         for search in searches:
             room = 0 if crowded or tight else self._room(search, running, len(new) + len(ahead))
@@ -112,11 +118,13 @@ class Slots:
         return new + self._within_reach(ahead)
 
     def _within_reach(self, ahead: Sequence[tuple[ActiveSearch, Step]]) -> list[Row]:
-        """Rows for what can be forked: nothing is prefilled to be decoded ahead."""
+        """Rows for what can be forked; the rest may be prefilled."""
         rows = []
         for search, step in ahead:
             if self._rows.reaches(search, step):
                 rows.append(search.row(search.branch(step)))
+            elif self._evicted is not None:
+                self._evicted.add(search, step)
             else:
                 search.unmade += 1
         return rows
@@ -139,11 +147,14 @@ class Slots:
         return self._mixed or any(map(_ordinary, self._scheduler.waiting_queue))
 
     def _crowded(self) -> bool:
-        """Whether a request has waited since the last look: it could not be admitted."""
+        """Whether a request has waited since the last look: it could not be admitted.
+
+        What only waits to be decoded ahead does not count.
+        """
         queue = self._scheduler.waiting_queue
         if not queue and not self._waited:
             return False
-        waiting = {req.rid for req in queue}
+        waiting = {req.rid for req in queue if (row := row_of(req)) is None or not row.is_ahead}
         if self._order is not None:
             waiting -= self._order.admission.following  # no lack of room
         stuck = bool(waiting & self._waited)
@@ -171,7 +182,7 @@ class Slots:
     def _room(self, search: ActiveSearch, running: Any, num_new: int) -> int:
         """Slots for speculation: a search may use as many rows as it has beams."""
         asked = search.tree.num_decoding
-        ahead = sum(not row.branch.step.requested for row in search.rows)
+        ahead = sum(row.is_ahead for row in search.rows)
         limit = self._scheduler.max_running_requests - running.batch_size() - num_new
         free = min(limit, self._rows.free_rows - num_new)
         if self._rows.free_tokens < _AMPLE * (running.batch_size() + num_new + 1):

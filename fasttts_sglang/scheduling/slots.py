@@ -1,10 +1,12 @@
 """Which nodes that nobody asked for yet get the idle decode slots."""
 
 from collections.abc import Sequence
+from itertools import accumulate, takewhile
 from typing import NamedTuple
 
 FLOOR = 0.2  # worth under which a slot stays idle: decoding costs energy and cache room
 FLOOR_SHORT = 0.5  # the same where memory is short: what is decoded in vain evicts what is needed
+WORTH_PREFILL = 0.5  # the same for a node before which evicted tokens must be computed again
 WORTH_SWAPPING = 0.3  # a running row gives way to a node worth that much more
 
 
@@ -50,3 +52,21 @@ def choose(
             break
     kept = set(stay)
     return Choice([i for i in range(len(running)) if i not in kept], start)
+
+
+def how_many(needs: Sequence[int], room: float, places: int, few: float) -> int:
+    """How many of the first rows to prefill in one forward; none if there are less than `few`.
+
+    Args:
+        needs: KV slots that each will take.
+        room: KV slots there are.
+        places: Rows there may be.
+
+    >>> how_many([40, 50, 30], room=100, places=8, few=2)
+    2
+    >>> how_many([40, 50, 30], room=100, places=8, few=3)
+    0
+    """
+    fitting = takewhile(lambda taken: taken <= room, accumulate(needs[: max(0, places)]))
+    number = sum(1 for _ in fitting)
+    return number if number >= few else 0

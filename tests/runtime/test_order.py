@@ -51,6 +51,18 @@ def test_rows_that_waited_for_room_join_without_a_prefill(runs: Runs) -> None:
         assert 2 * with_order["prefilled_rows"] < without["prefilled_rows"]
 
 
+def test_what_was_evicted_is_prefilled_to_be_decoded_ahead() -> None:
+    # such nodes stayed where they were until they were asked for: 903 steps, 32 rows prefilled
+    done = side_by_side("tight", {"ahead": ("ahead",)})["ahead"]
+    (usage,) = [
+        json.loads(line.removeprefix("TIGHT "))
+        for line in done.stdout.splitlines()
+        if line.startswith("TIGHT {")
+    ]
+    assert usage["prefilled_rows"] > 50
+    assert usage["decode_steps"] < 850
+
+
 def both(usage: dict[str, Any]) -> int:
     """Tokens that the two models have computed again."""
     return int(usage["recomputed_tokens"] + usage["verifier_recomputed_tokens"])

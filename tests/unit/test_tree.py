@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasttts_sglang.scheduling.outlook import DISCOUNT
-from fasttts_sglang.scheduling.slots import FLOOR, FLOOR_SHORT, choose
+from fasttts_sglang.scheduling.slots import FLOOR, FLOOR_SHORT, choose, how_many
 from fasttts_sglang.scheduling.step import Step
 from fasttts_sglang.scheduling.tree import SearchTree
 from fasttts_sglang.search.aggregate import AGGREGATIONS
@@ -293,3 +293,20 @@ def test_slots_never_exceed_the_room(
     assert len(running) - len(choice.end) + len(choice.start) <= max(0, room)
     if room <= 0:
         assert len(choice.end) == len(running)
+
+
+@given(
+    st.lists(st.integers(1, 50), max_size=20),
+    st.integers(-20, 300),
+    st.integers(-2, 25),
+    st.floats(0, 10),
+)
+def test_what_is_prefilled_ahead_fits_and_is_worth_a_forward(
+    needs: list[int], room: int, places: int, few: float
+) -> None:
+    number = how_many(needs, room, places, few)
+    assert 0 <= number <= max(0, places)
+    assert number == 0 or (number >= few and sum(needs[:number]) <= room)
+    assert (
+        number < few or number == len(needs) or number >= places or sum(needs[: number + 1]) > room
+    )
