@@ -7,7 +7,7 @@ The first part copies KV of Qwen2.5-7B's shape between a pool and the host, at s
 random, compares every bit, and times each way. The second runs the same searches in a KV memory in
 which they do not fit, without and with --fasttts-host-offload, on a GPU in deterministic mode, and
 compares results and what was computed again. On a GPU the comparison of results is known to fail:
-what is computed again, by a prefill, is not always what a decode step had computed.
+searches came out otherwise where tokens were computed again.
 
 Prints a line per check and one JSON line. Exits with 1 if a check failed.
 """

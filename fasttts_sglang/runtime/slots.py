@@ -193,11 +193,7 @@ class Slots:
         """End rows so that the likeliest nodes are decoded ahead; returns what needs new ones."""
         if not search.prefilled:
             return []
-        moving = [
-            row
-            for row in search.rows
-            if not (row.branch.step.requested or row.at_boundary or row.only_prefill)
-        ]
+        moving = [row for row in search.rows if row.is_ahead and not row.at_boundary]
         if room <= 0:
             self._pause(moving)
             return []
