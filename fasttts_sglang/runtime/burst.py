@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from . import decoded_again
+
 
 @dataclass(slots=True)
 class Burst:
@@ -60,7 +62,7 @@ def launch(
     """
     burst = getattr(batch, "fasttts_burst", None)
     if burst is None or not batch.forward_mode.is_decode():
-        return stock(worker, batch, forward_batch, *args, **kwargs)
+        return decoded_again.launch(stock, worker, batch, forward_batch, *args, **kwargs)
     from sglang.srt.model_executor.forward_batch_info import ForwardBatch
 
     forward = ForwardBatch.init_new(

@@ -278,10 +278,10 @@ SCHEDULER_HOOKS = (
     ),
     Hook(
         "sglang.srt.managers.tp_worker.TpModelWorker.forward_batch_generation",
-        ("self", "batch", "forward_batch"),
+        ("self", "batch", "forward_batch", "is_verify"),
         HookType.AROUND,
         burst.launch,
-        "launch several steps one behind the other",
+        "launch several steps one behind the other; compute again as it was computed",
     ),
     Hook(
         "sglang.srt.managers.utils.GenerationBatchResult.copy_to_cpu",

@@ -1,8 +1,10 @@
 """Searches in a KV memory in which their live trees do not fit, in a process of its own.
 
 python -m tests.runtime.tight on|off prints, with the prefix order on or off, one JSON
-object per search: what it found, and what it had to compute again. With "ahead" it prints the same
-of one search that fits in later rounds, though not in the first.
+object per search: what it found, and what it had to compute again. With "decoded" it does so
+without the order and as in deterministic mode, where that is decoded again, and prints how many
+tokens those were. With "ahead" it prints the same of one search that fits in later rounds, though
+not in the first.
 """
 
 import asyncio
@@ -45,8 +47,11 @@ def search(engine: FastTTSEngine, n: int, seed: int, speculation: str) -> dict[s
     return {"found": found(result), "ordinary": texts, **result.to_dict()["usage"]}
 
 
-def main(order: bool) -> None:
-    config = FastTTSConfig(replay=REPLAY, prefix_order=order, verifier_tokens=TOKENS)
+def main(which: str) -> None:
+    decoded = ("all_decoded=tests.runtime.all_decoded:Algorithm",) if which == "decoded" else ()
+    config = FastTTSConfig(
+        replay=REPLAY, prefix_order=which == "on", verifier_tokens=TOKENS, algorithms=decoded
+    )
     with FastTTSEngine(config=config, max_total_tokens=TOKENS, max_running_requests=128) as engine:
         for n, seed, speculation in ((64, 1, "off"), (128, 7, "off"), (64, 2, "full")):
             print("TIGHT " + json.dumps(search(engine, n, seed, speculation)), flush=True)
@@ -66,4 +71,4 @@ def ahead() -> None:
 
 
 if __name__ == "__main__":
-    ahead() if sys.argv[1] == "ahead" else main(sys.argv[1] == "on")
+    ahead() if sys.argv[1] == "ahead" else main(sys.argv[1])
