@@ -30,8 +30,9 @@ def launch(
 ) -> Any:
     """AROUND TpModelWorker.forward_batch_generation: prefills of rows in deterministic mode.
 
-    `burst.launch` passes on what is none of its own. The whole batch is prefilled, then rows' tokens from their prompt's last one on are decoded over
-    that. The prompt's last one, since forks run it again, too.
+    `burst.launch` passes on what is none of its own. The whole batch is prefilled, then rows'
+    tokens from their prompt's last one on are decoded over that; that one, too, since forks run it
+    again.
 
     Source: samples as SGLang's method does.
     """
@@ -67,8 +68,12 @@ def wanted(worker: Any) -> bool:
 
 
 def _decoded(batch: Any) -> Iterator[tuple[int, int, int, int]]:
-    """Of rows in a prefill: the row's place in `batch`, where what was decoded begins in its
-    tokens and in the flat batch, and how many tokens that are."""
+    """What is to be decoded of `batch`, a prefill.
+
+    Yields:
+        Of a row: its place in the batch, where such tokens begin in the row and in the flat batch,
+        and how many they are.
+    """
     start = 0
     for index, (req, prefix, new) in enumerate(
         zip(batch.reqs, batch.prefix_lens, batch.extend_lens, strict=True)

@@ -69,11 +69,15 @@ class Scoring:
             return False
         if not self._tree.num_decoding:
             return True
-        all_nodes = len(self._tree.members)
-        few = min(max(all_nodes / _EAGER, _FULL), all_nodes / _LEAST_EAGER)
-        if len(self._waiting) < few or not self._knows_early:
+        if len(self._waiting) < self._few or not self._knows_early:
             return False
-        return not self.early or self._num_ready() >= few
+        return not self.early or self._num_ready() >= self._few
+
+    @property
+    def _few(self) -> float:
+        """So many are worth a forward while others decode."""
+        all_nodes = len(self._tree.members)
+        return min(max(all_nodes / _EAGER, _FULL), all_nodes / _LEAST_EAGER)
 
     def _num_ready(self) -> int:
         """How many of those that wait can be scored now; they only become more."""
@@ -108,15 +112,19 @@ class Scoring:
         return ScoreJob(self.problem, 0)
 
     def jobs(self, branches: Mapping[Path, Branch]) -> list[ScoreJob]:
-        """All that can be scored now, in depth-first order; `take` gets the results.
+        """What is to be scored now, in depth-first order; `take` gets the results.
+
+        All that was asked for; of what was decoded ahead the likeliest, as many as fill up a
+        forward: what is asked for next should not have to wait behind the rest.
 
         Raises:
             SearchFailed: A node that was asked for is too long for the verifier.
         """
         turned = self._alternate and backwards(self._tree.num_rounds)
         self._waiting.sort(key=lambda branch: branch.path, reverse=turned)
-        ready = [branch for branch in self._waiting if self._ready(branch)]
-        self._waiting = [branch for branch in self._waiting if not self._ready(branch)]
+        chosen = self._choose([branch for branch in self._waiting if self._ready(branch)])
+        ready = [branch for branch in self._waiting if branch.path in chosen]
+        self._waiting = [branch for branch in self._waiting if branch.path not in chosen]
         self._handed_out, self._counted = [], (0, 0)
         jobs = []
         for branch in ready:
@@ -125,6 +133,13 @@ class Scoring:
                 self._handed_out.append(branch)
                 jobs.append(job)
         return jobs
+
+    def _choose(self, ready: Sequence[Branch]) -> set[Path]:
+        asked = {branch.path for branch in ready if branch.step.requested}
+        ahead = [(branch.step.parent, branch.path) for branch in ready if branch.path not in asked]
+        chance = {path: self._tree.chance(parent) for parent, path in ahead if parent is not None}
+        room = max(0, math.ceil(self._few) - len(asked))
+        return asked.union(sorted(chance, key=lambda path: -chance[path])[:room])
 
     def _fits(self, branch: Branch, job: ScoreJob) -> bool:
         length = len(job.token_ids)

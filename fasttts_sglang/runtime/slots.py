@@ -17,7 +17,7 @@ from .rows import RESERVE, RowFactory
 _AMPLE = 64  # and above which it may begin
 _PLENTY = 256  # above which nobody asks how long steps will be
 _SHORT = 128  # KV slots per beam, some two steps, under which memory is short
-_IDLE = 16  # slots are filled when 1 / _IDLE of them are idle: starting rows has a fixed cost
+_IDLE = 8  # slots are filled when 1 / _IDLE of them are idle: starting rows has a fixed cost
 
 
 class Slots:
@@ -109,8 +109,12 @@ class Slots:
             self._evicted.forget(searches)
         ahead: list[tuple[ActiveSearch, Step]] = []
         for search in searches:
-            room = 0 if crowded or tight else self._room(search, running, len(new) + len(ahead))
-            steps = self._speculate(search, room, now=crowded or tight)
+            moving = [row for row in search.rows if row.is_ahead]
+            room = 0
+            if not (crowded or tight):
+                room = self._room(search, running, len(new) + len(ahead), len(moving))
+            moving = [row for row in moving if not row.at_boundary]
+            steps = self._speculate(search, moving, room, now=crowded or tight)
             ahead += ((search, step) for step in steps)
             self._settle(search)
             search.changed = False
@@ -179,21 +183,32 @@ class Slots:
             if row.surplus:
                 self._entered.append(row)
 
-    def _room(self, search: ActiveSearch, running: Any, num_new: int) -> int:
-        """Slots for speculation: a search may use as many rows as it has beams."""
+    def _room(self, search: ActiveSearch, running: Any, num_new: int, ahead: int) -> int:
+        """Slots for speculation: a search may use as many rows as it has beams.
+
+        Args:
+            num_new: Rows that will join the `running` batch.
+            ahead: Rows that the search has for that.
+        """
         asked = search.tree.num_decoding
-        ahead = sum(row.is_ahead for row in search.rows)
         limit = self._scheduler.max_running_requests - running.batch_size() - num_new
         free = min(limit, self._rows.free_rows - num_new)
         if self._rows.free_tokens < _AMPLE * (running.batch_size() + num_new + 1):
             free = 0
         return min(search.params.n - asked, ahead + max(0, free))
 
-    def _speculate(self, search: ActiveSearch, room: int, *, now: bool) -> list[Step]:
-        """End rows so that the likeliest nodes are decoded ahead; returns what needs new ones."""
+    def _speculate(
+        self, search: ActiveSearch, moving: Sequence[Row], room: int, *, now: bool
+    ) -> list[Step]:
+        """End rows so that the likeliest nodes are decoded ahead; returns what needs new ones.
+
+        Args:
+            moving: Rows that decode ahead now.
+            room: How many may.
+            now: Not only once several slots are idle.
+        """
         if not search.prefilled:
             return []
-        moving = [row for row in search.rows if row.is_ahead and not row.at_boundary]
         if room <= 0:
             self._pause(moving)
             return []

@@ -9,10 +9,11 @@ import numpy as np
 from ..search.core import Finish, Path
 from ..search.params import Speculation
 from .estimate import FIRST_STD, Field, ScoreModel
+from .slots import FLOOR
 from .step import Step
 
 MAX_AHEAD = 6  # rounds that are looked ahead
-UNLIKELY = 0.02  # children of a node with less are not considered
+UNLIKELY = FLOOR / 2  # children of a node with less are not considered: no row decodes them
 DISCOUNT = 0.8  # of what a node is worth, for every round that there is still time for it
 
 

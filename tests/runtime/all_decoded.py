@@ -1,4 +1,4 @@
-"""Imported in a scheduler, as an algorithm: rows' tokens are decoded again as in deterministic mode.
+"""Imported in a scheduler, as an algorithm: rows are decoded again, as in deterministic mode.
 
 That mode wants a GPU. Prints how many tokens were decoded again, and of how many rows.
 """

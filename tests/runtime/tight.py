@@ -68,6 +68,7 @@ def ahead() -> None:
         result = engine.wait(engine.async_search(prompt(1), params))
         counts = {**result.to_dict()["usage"], "decode_steps": result.timing["decode_steps"]}
         print("TIGHT " + json.dumps(counts), flush=True)
+    print("TIGHT null", flush=True)
 
 
 if __name__ == "__main__":

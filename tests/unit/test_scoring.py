@@ -1,4 +1,4 @@
-"""Which steps are scored when, where memory is short."""
+"""Which steps are scored when: where memory is short, and before they are asked for."""
 
 from array import array
 
@@ -16,11 +16,11 @@ from fasttts_sglang.search.params import Speculation
 
 
 class Steps:
-    """A search of 12 beams without speculation, of which steps are completed one by one."""
+    """A search of 12 beams, of which steps are completed one by one."""
 
-    def __init__(self, *, early: bool) -> None:
+    def __init__(self, *, early: bool, mode: Speculation = Speculation.OFF) -> None:
         params = SearchParams(n=12, branch=4)
-        self.tree = SearchTree(make(params), AGGREGATIONS["last"], Speculation.OFF)
+        self.tree = SearchTree(make(params), AGGREGATIONS["last"], mode)
         problem = Reading(array("q", [1, 2]), 2)
         self.scoring = Scoring(
             self.tree, SharedTokens(), problem, 10**6, None, Counts(2), alternate=True
@@ -32,19 +32,20 @@ class Steps:
         }
 
     def complete(self, path: Path) -> None:
-        step = next(step for step in self.tree.members if step.path == path)
+        known = [*self.tree.members, *self.tree.ahead()]
+        step = next(step for step in known if step.path == path)
         branch = self.branches[path] = self.branches[path[:-1]].child(step, 0)
         branch.ids.extend([7 + sum(path)] * 3)
         branch.ends.append(len(branch.ids))
         self.tree.complete(step, len(branch.ids), Finish.STOP)
         self.scoring.add(branch)
 
-    def score(self) -> list[Path]:
-        """Score what can be; returns whose scores these are."""
+    def score(self, value: float = 0.5) -> list[Path]:
+        """Score what is to be, all alike; returns whose scores these are."""
         jobs = self.scoring.jobs(self.branches)
         paths = [branch.path for branch in self.scoring._handed_out]
         for job in jobs:
-            job.scores = [0.5] * len(job.ends)
+            job.scores += [value] * (len(job.ends) - len(job.scores))
         self.scoring.take(jobs)
         return paths
 
@@ -82,6 +83,24 @@ def test_where_memory_is_ample_a_round_without_speculation_is_scored_at_its_end(
     steps.complete(last)
     assert steps.scoring.due()
     assert sorted(steps.score()) == [*others, last]
+
+
+def test_what_was_asked_for_is_scored_first_and_of_the_rest_the_likeliest() -> None:
+    steps = Steps(early=False, mode=Speculation.FULL)
+    *others, last = paths(steps)
+    for path, value in zip(others[:2], (0.9, 0.8), strict=True):
+        steps.complete(path)
+        steps.tree.score(steps.branches[path].step, (value,))
+        steps.scoring.keep_only({})
+    likely, doubtful = ([(*path, index) for index in range(3)] for path in others[:2])
+    for path in (*doubtful, *likely):
+        steps.complete(path)
+    assert steps.score() == sorted([*likely, doubtful[0]])  # a third of twelve is a forward
+    for path in others[2:]:
+        steps.complete(path)
+    assert steps.score() == others[2:]
+    steps.complete(last)
+    assert steps.score() == sorted([last, *doubtful[1:]])
 
 
 def paths(steps: Steps) -> list[Path]:
