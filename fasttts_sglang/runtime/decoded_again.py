@@ -17,7 +17,7 @@ import torch
 
 from .row import row_of
 
-_ROWS = 128  # of a forward; the pages of attention scores that SGLang keeps grow with them
+_ROWS = 128  # of a forward: what attention needs beside the KV grows with them
 
 
 def launch(
@@ -96,7 +96,8 @@ def decode(runner: Any, prefill: Any, spans: Any, logits: torch.Tensor) -> None:
     host = numpy.stack([numpy.repeat(indices, counts), numpy.repeat(starts, counts) + offsets])
     rows, places = torch.from_numpy(host).to(logits.device)
     last = counts.cumsum() - 1  # of each span's tokens
-    size = min(_ROWS, runner.req_to_token_pool.size)
+    captured = getattr(runner.decode_cuda_graph_runner, "max_bs", _ROWS)
+    size = min(_ROWS, captured, runner.req_to_token_pool.size)
     for low in range(0, len(lengths), size):
         part, at = slice(low, low + size), places[low : low + size]
         lens_cpu = torch.from_numpy(lengths[part])

@@ -1,5 +1,6 @@
 """Scores steps: only what is new is computed, every step of every sequence in one pass."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from .verifier_order import front, leaders
 from .verifier_queue import VerifierQueue
 from .verifier_rows import VerifierRows
 from .verifier_worker import MAX_ROWS, VerifierWorker
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -174,13 +177,19 @@ class VerifierRunner:
     def _give_up(self, jobs: Sequence[ScoreJob], reqs: Sequence[Req], exc: Exception) -> None:
         """A forward failed. Each of its jobs is tried alone: only those at fault shall fail."""
         self._rows.release(reqs, keep=False)
+        if not jobs and self._queue:  # none had been chosen yet
+            jobs = [self._queue.take()]
         if len(jobs) > 1:
             self._alone += len(jobs)
             self._queue.put_back(jobs)
             return
         for job in jobs:
-            self._queue.done(job)
-            job.error = f"the verifier failed: {exc}"
+            self._fail(job, exc)
+
+    def _fail(self, job: ScoreJob, exc: Exception) -> None:
+        logger.warning("the verifier failed on %d tokens", len(job.token_ids), exc_info=exc)
+        self._queue.done(job)
+        job.error = f"the verifier failed: {exc}"
 
     def _forward(self, batch: ScheduleBatch) -> torch.Tensor:
         """What the verifier's head makes of the batch."""
@@ -200,12 +209,12 @@ class VerifierRunner:
         num_tokens = 0
         while self._queue and len(jobs) < most:
             job = self._queue.first
-            self._restore(job, num_tokens)
-            known = job.reading.kv
-            if known is not None and known.length != job.begin_unknown:
-                known = None  # more may be cached, or less must be computed
-            req = self._rows.request(job.token_ids, job.first_unknown - 1, known)
-            req.priority = self.priority if job.of_search else None
+            try:
+                self._restore(job, num_tokens)
+                req = self._request(job)
+            except Exception as exc:
+                self._fail(self._queue.take(), exc)
+                continue
             extend = len(job.token_ids) - len(req.prefix_indices)
             room = self._rows.room
             fits = num_tokens + extend <= room
@@ -231,6 +240,14 @@ class VerifierRunner:
             if self._alone:
                 self._alone -= 1
                 return
+
+    def _request(self, job: ScoreJob) -> Req:
+        known = job.reading.kv
+        if known is not None and known.length != job.begin_unknown:
+            known = None  # more may be cached, or less must be computed
+        req = self._rows.request(job.token_ids, job.first_unknown - 1, known)
+        req.priority = self.priority if job.of_search else None
+        return req
 
     def _restore(self, job: ScoreJob, promised: int) -> None:
         """Bring back what is on the host, if there is room for it and what else is computed."""

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from .environment import without_engine
 from .prm import checkpoints
 from .prm.published import PUBLISHED
-from .prm.score_all import HOW, PROBLEM, STEPS
+from .prm.score_all import FAULTS, FAULTY, HOW, PROBLEM, STEPS
 
 Found = dict[str, dict[str, list[list[float]]]]
 
@@ -21,14 +22,20 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, checkpoints.Pr
 
 
 @pytest.fixture(scope="module")
-def found(models: dict[str, checkpoints.Prm]) -> Found:
+def printed(models: dict[str, checkpoints.Prm]) -> dict[str, Any]:
     folder = next(iter(models.values())).folder.parent
     command = [sys.executable, "-W", "ignore", "-m", "tests.runtime.prm.score_all", str(folder)]
     env = without_engine()
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
-    marked = [line for line in done.stdout.splitlines() if line.startswith("SCORES ")]
-    assert marked, done.stderr[-3000:]
-    scores: Found = json.loads(marked[0].removeprefix("SCORES "))
+    lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
+    found = {mark: json.loads(rest[0]) for mark, *rest in lines if mark in ("SCORES", "FAULTS")}
+    assert len(found) == 2, done.stderr[-3000:]
+    return found
+
+
+@pytest.fixture(scope="module")
+def found(printed: dict[str, Any]) -> Found:
+    scores: Found = printed["SCORES"]
     return scores
 
 
@@ -53,3 +60,16 @@ def test_how_steps_are_batched_does_not_matter(family: str, how: str, found: Fou
         assert scores[-1] == pytest.approx(others[-1], abs=1e-3)
         if family != "outcome":  # an unfinished answer is read elsewhere than a finished one
             assert scores == pytest.approx(others, abs=1e-3)
+
+
+@pytest.mark.parametrize("where", FAULTS)
+def test_a_failure_meets_the_sequence_at_fault_alone(
+    where: str, printed: dict[str, Any], found: Found
+) -> None:
+    # what failed before it was in a batch was tried for ever, and blamed on what was before it
+    seen = printed["FAULTS"][where]
+    assert not seen["busy"]
+    assert seen["leak"] is None
+    assert seen["errors"] == [None, "the verifier failed: no memory left", None]
+    for index in (0, 2):
+        assert seen["scores"][index] == pytest.approx(found[FAULTY]["together"][index], abs=1e-3)

@@ -105,6 +105,41 @@ def score(worker: Any, future_map: Any, how: str) -> list[list[float]]:
     return [job.scores for job in made]
 
 
+def with_fault(worker: Any, future_map: Any, where: str) -> dict[str, Any]:
+    """What becomes of all STEPS if something raises for the second answer, whatever it is with."""
+    from fasttts_sglang.runtime.verifier_runner import VerifierRunner
+    from fasttts_sglang.verifier.score_cache import ScoreCache
+
+    runner = VerifierRunner(worker, future_map, 100_000, ScoreCache(1000))
+    runner.flush()
+    made = jobs(runner, STEPS, finished=True)
+    wrong = list(made[1].token_ids)
+    owner: Any = runner if where == "_forward" else runner._rows
+    works = getattr(owner, where)
+
+    def fails(what: Any, *rest: Any) -> Any:
+        reqs = getattr(what, "reqs", what)  # a batch's, a list of them, or the tokens of one
+        found = [what] if where == "request" else [req.origin_input_ids for req in reqs]
+        if any(list(ids) == wrong for ids in found):
+            raise RuntimeError("no memory left")
+        return works(what, *rest)
+
+    setattr(owner, where, fails)
+    runner.lane.synchronous = False  # `score` would wait for ever if it never ended
+    runner.score(made)
+    for _ in range(20):
+        runner.step()
+    setattr(owner, where, works)
+    return {
+        "busy": runner.busy,
+        "leak": runner.leak(),
+        "errors": [job.error for job in made],
+        "scores": [job.scores for job in made],
+    }
+
+
+FAULTY = "skywork"
+FAULTS = ("request", "prefill", "_forward")
 HOW = ("together", "one by one", "step by step", "in small batches")
 
 
@@ -119,6 +154,9 @@ def main(folder: Path) -> None:
         config = FastTTSConfig(verifier_path=str(path), prm_family=path.name, verifier_tokens=4000)
         worker = VerifierWorker(booted, config)
         found[path.name] = {how: score(worker, booted.future_map, how) for how in HOW}
+        if path.name == FAULTY:
+            faults = {where: with_fault(worker, booted.future_map, where) for where in FAULTS}
+            print("FAULTS " + json.dumps(faults), flush=True)
     print("SCORES " + json.dumps(found), flush=True)
 
 
