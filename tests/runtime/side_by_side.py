@@ -19,7 +19,11 @@ def side_by_side(module: str, runs: Mapping[str, Sequence[str]]) -> dict[str, Do
 
     def run(arguments: Sequence[str]) -> Done:
         whole = [*command, *arguments]
-        return subprocess.run(whole, capture_output=True, text=True, timeout=600, env=env)
+        for _ in range(3):
+            done = subprocess.run(whole, capture_output=True, text=True, timeout=600, env=env)
+            if "EADDRINUSE" not in done.stderr:
+                break  # else SGLang found a free port, and another engine bound it before
+        return done
 
     with ThreadPoolExecutor() as pool:
         return dict(zip(runs, pool.map(run, runs.values()), strict=True))
