@@ -58,11 +58,15 @@ def launch(
 ) -> Any:
     """AROUND TpModelWorker.forward_batch_generation: run all steps of a burst.
 
+    A prefill of rows may have to be decoded over, see `decoded_again`.
+
     The result's `next_token_ids` are the last step's; `fasttts_tokens` has all, [steps, rows].
     """
     burst = getattr(batch, "fasttts_burst", None)
     if burst is None or not batch.forward_mode.is_decode():
-        return decoded_again.launch(stock, worker, batch, forward_batch, *args, **kwargs)
+        if spans := decoded_again.spans(worker, batch):
+            return decoded_again.launch(stock, worker, batch, spans)
+        return stock(worker, batch, forward_batch, *args, **kwargs)
     from sglang.srt.model_executor.forward_batch_info import ForwardBatch
 
     forward = ForwardBatch.init_new(

@@ -9,8 +9,8 @@ writes the KV of all rows before they attend, so every token sees those before i
 forwards, where decoding them one after the other would take one for each.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -20,27 +20,23 @@ from .row import row_of
 _ROWS = 128  # of a forward: what attention needs beside the KV grows with them
 
 
-def launch(
-    stock: Callable[..., Any],
-    worker: Any,
-    batch: Any,
-    forward_batch: Any = None,
-    *args: Any,
-    **kwargs: Any,
-) -> Any:
-    """AROUND TpModelWorker.forward_batch_generation: prefills of rows in deterministic mode.
+class Span(NamedTuple):
+    """What is to be decoded of one row in a prefill."""
 
-    `burst.launch` passes on what is none of its own. The whole batch is prefilled, then rows'
-    tokens from their prompt's last one on are decoded over that; that one, too, since forks run it
-    again.
+    place: int  # of the row in the batch
+    begin: int  # where it begins in the row's tokens
+    start: int  # and in the batch's
+    size: int  # tokens
+
+
+def launch(stock: Callable[..., Any], worker: Any, batch: Any, spans: Sequence[Span]) -> Any:
+    """Prefill `batch`, decode `spans` over that, sample.
+
+    Args:
+        stock: TpModelWorker.forward_batch_generation, which this stands for.
 
     Source: samples as SGLang's method does.
     """
-    if batch is None or not batch.forward_mode.is_extend() or not wanted(worker):
-        return stock(worker, batch, forward_batch, *args, **kwargs)
-    spans = list(_decoded(batch))
-    if not spans:
-        return stock(worker, batch, forward_batch, *args, **kwargs)
     from sglang.srt.model_executor.forward_batch_info import ForwardBatch
 
     runner = worker.model_runner
@@ -67,26 +63,28 @@ def wanted(worker: Any) -> bool:
     return plain and args.enable_deterministic_inference and worker.pp_group.is_last_rank
 
 
-def _decoded(batch: Any) -> Iterator[tuple[int, int, int, int]]:
-    """What is to be decoded of `batch`, a prefill.
+def spans(worker: Any, batch: Any) -> list[Span]:
+    """What is to be decoded of `batch`, if it is a prefill and bits count.
 
-    Yields:
-        Of a row: its place in the batch, where such tokens begin in the row and in the flat batch,
-        and how many they are.
+    Rows' tokens from their prompt's last one on; that one, too, since forks run it again.
     """
+    found: list[Span] = []
+    if batch is None or not batch.forward_mode.is_extend() or not wanted(worker):
+        return found
     start = 0
-    for index, (req, prefix, new) in enumerate(
+    for place, (req, prefix, new) in enumerate(
         zip(batch.reqs, batch.prefix_lens, batch.extend_lens, strict=True)
     ):
         row = row_of(req)
         if row is not None:
             begin = max(prefix, len(row.search.prompt) - 1)
             if begin < prefix + new:
-                yield index, begin, start + begin - prefix, prefix + new - begin
+                found.append(Span(place, begin, start + begin - prefix, prefix + new - begin))
         start += new
+    return found
 
 
-def decode(runner: Any, prefill: Any, spans: Any, logits: torch.Tensor) -> None:
+def decode(runner: Any, prefill: Any, spans: Sequence[Span], logits: torch.Tensor) -> None:
     """Write KV of `spans` anew, and the logits of their last tokens into `logits`."""
     from sglang.srt.model_executor.forward_batch_info import ForwardBatch, ForwardMode
 

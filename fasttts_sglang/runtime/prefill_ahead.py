@@ -63,7 +63,5 @@ class PrefillAhead:
         waiting = [row for req in scheduler.waiting_queue if (row := row_of(req)) is not None]
         room = self._rows.free_tokens - self._admission.reserved(running)
         room -= sum(row.num_own + row.tokens_left for row in waiting)
-        places = min(
-            self._rows.free_rows, scheduler.max_running_requests - running.batch_size()
-        ) - len(scheduler.waiting_queue)
+        places = self._rows.places(running) - len(scheduler.waiting_queue)
         return room - _SPARE * scheduler.max_total_num_tokens, max(0, places)

@@ -84,6 +84,10 @@ class RowFactory:
         """Rows of the KV index that are free."""
         return int(self._pool.available_size())
 
+    def places(self, running: Any) -> int:
+        """How many rows may join the `running` batch."""
+        return min(self.free_rows, self._scheduler.max_running_requests - int(running.batch_size()))
+
     @property
     def used_tokens(self) -> int:
         """KV slots that running requests hold."""

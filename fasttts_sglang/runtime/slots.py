@@ -72,13 +72,13 @@ class Slots:
         if not waiting:
             return running
         reserved = self._order.admission.reserved(running)
-        places = self._scheduler.max_running_requests - running.batch_size()
+        places = self._rows.places(running)
         room = self._rows.free_tokens - reserved
         chosen: list[Row] = []
         for index in depth_first([place(row) for row in waiting]):
             row = waiting[index]
             room -= row.tokens_left
-            if room < 0 or len(chosen) == min(places, self._rows.free_rows):
+            if room < 0 or len(chosen) == places:
                 break
             if self._rows.reaches(row.search, row.branch.step):
                 chosen.append(row)
@@ -191,8 +191,7 @@ class Slots:
             ahead: Rows that the search has for that.
         """
         asked = search.tree.num_decoding
-        limit = self._scheduler.max_running_requests - running.batch_size() - num_new
-        free = min(limit, self._rows.free_rows - num_new)
+        free = self._rows.places(running) - num_new
         if self._rows.free_tokens < _AMPLE * (running.batch_size() + num_new + 1):
             free = 0
         return min(search.params.n - asked, ahead + max(0, free))
@@ -263,10 +262,7 @@ class Slots:
         asked = [row for row in new if row.branch.step.requested]
         if self._order is not None:
             asked = [asked[index] for index in depth_first([place(row) for row in asked])]
-        free = min(
-            self._rows.free_rows,
-            self._scheduler.max_running_requests - running.batch_size(),
-        )
+        free = self._rows.places(running)
         order = [*asked, *(row for row in new if not row.branch.step.requested)]
         tokens, beside = self._rows.free_tokens, None
         if self._order is None or tokens >= _PLENTY * (running.batch_size() + len(new)):

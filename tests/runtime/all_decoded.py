@@ -14,7 +14,7 @@ _decode = decoded_again.decode
 
 
 def _tell(runner: Any, prefill: Any, spans: Any, logits: Any) -> None:
-    print("DECODED", sum(count for *_, count in spans), len(spans), flush=True)
+    print("DECODED", sum(span.size for span in spans), len(spans), flush=True)
     _decode(runner, prefill, spans, logits)
 
 

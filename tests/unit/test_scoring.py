@@ -40,12 +40,12 @@ class Steps:
         self.tree.complete(step, len(branch.ids), Finish.STOP)
         self.scoring.add(branch)
 
-    def score(self, value: float = 0.5) -> list[Path]:
+    def score(self) -> list[Path]:
         """Score what is to be, all alike; returns whose scores these are."""
         jobs = self.scoring.jobs(self.branches)
         paths = [branch.path for branch in self.scoring._handed_out]
         for job in jobs:
-            job.scores += [value] * (len(job.ends) - len(job.scores))
+            job.scores += [0.5] * (len(job.ends) - len(job.scores))
         self.scoring.take(jobs)
         return paths
 
