@@ -5,11 +5,12 @@ fits to its own scores as they come in; what has no score yet is a normal variab
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-Array = np.ndarray[tuple[int], np.dtype[np.float64]]
+Array = np.ndarray[Any, np.dtype[np.float64]]
 
 _PRIOR_WEIGHT = 4.0  # observations that the prior of the line counts for
 _PRIOR_SLOPE = 0.8
@@ -61,50 +62,60 @@ class ScoreModel:
         return intercept, slope, math.sqrt(var)
 
 
-@dataclass(slots=True)
-class Field:
-    """The nodes that compete in one round; every array has one entry per node.
+class Siblings(NamedTuple):
+    """Nodes of one parent that compete in a round.
 
-    weight: probability that the node takes part at all.
-    value: logit of its score, nan if it has none yet.
-    mean, std: what it is predicted to be.
+    weight: probability that they take part at all.
+    mean, std: what the logits of their scores are predicted to be.
+    values: these logits, nan where there is no score yet.
     """
 
-    weight: Array
-    value: Array
-    mean: Array
-    std: Array
-
-    def survival(self, places: float) -> Array:
-        """Probability of every node to be among the best `places`, given that it takes part."""
-        if float(self.weight.sum()) <= places:
-            return np.ones_like(self.weight)
-        known = ~np.isnan(self.value)
-        above, var = self._rivals(known)
-        ahead = np.clip((places - 0.5 - above) / np.sqrt(var + 0.05), -8, 8)
-        chance = _cdf(ahead)  # of a node with that value, per grid point
-        result = np.empty_like(self.weight)
-        result[known] = np.interp(self.value[known], _GRID, chance)
-        # an unknown one: the average of that chance over where it may land
-        mean, std = self.mean[~known, None], self.std[~known, None]
-        below = _cdf((_GRID[1:] - mean) / std)
-        mass = np.diff(below, axis=1, prepend=0.0)
-        result[~known] = mass @ chance[1:] + (1 - below[:, -1]) * chance[-1]
-        return result
-
-    def _rivals(self, known: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[Array, Array]:
-        """Expected number of nodes above every grid point, and the variance of that number."""
-        values, weights = self.value[known], self.weight[known]
-        order = np.argsort(values)
-        total = np.concatenate([[0.0], np.cumsum(weights[order])])
-        spread = np.concatenate([[0.0], np.cumsum((weights * (1 - weights))[order])])
-        at = np.searchsorted(values[order], _GRID, side="right")
-        above, var = total[-1] - total[at], spread[-1] - spread[at]
-        mean, std, weight = self.mean[~known, None], self.std[~known, None], self.weight[~known]
-        chance = weight[:, None] * (1 - _cdf((_GRID - mean) / std))
-        return above + chance.sum(0), var + (chance * (1 - chance)).sum(0)
+    weight: float
+    mean: float
+    std: float
+    values: list[float]
 
 
-def _cdf(x: np.ndarray) -> np.ndarray:
+def survival(field: Sequence[Siblings], places: float) -> Array:
+    """How likely each node, of one parent after the other, takes part and is in the best `places`.
+
+    >>> scored, other = [1.0, -3.0], [math.nan]
+    >>> survival([Siblings(1.0, 0.0, 1.0, scored), Siblings(0.5, 0.0, 1.0, other)], 1).round(2)
+    array([0.89, 0.04, 0.13])
+    """
+    weight, mean, std, size = np.array([(*s[:3], len(s.values)) for s in field]).T
+    parent = np.repeat(np.arange(len(field)), size.astype(int))
+    takes_part: Array = weight[parent]
+    if weight @ size <= places:
+        return takes_part
+    value = np.array([value for siblings in field for value in siblings.values])
+    known = ~np.isnan(value)
+    # per grid point: how likely a node without a score lands below it, the number of nodes expected
+    # above it, the variance of that number, and how likely a node with that value survives
+    below = _cdf((_GRID - mean[:, None]) / std[:, None])
+    above, var = _above(value[known], takes_part[known])
+    unknown = np.bincount(parent[~known], minlength=len(field))
+    chance = weight[:, None] * (1 - below)
+    above += unknown @ chance
+    var += unknown @ (chance * (1 - chance))
+    survives = _cdf((places - 0.5 - above) / np.sqrt(var + 0.05))
+    # one without a score: the mean of that over where it may land
+    found = (survives[-1] - below[:, :-1] @ np.diff(survives))[parent]
+    found[known] = np.interp(value[known], _GRID, survives)
+    takes_part *= found
+    return takes_part
+
+
+def _above(values: Array, weights: Array) -> tuple[Array, Array]:
+    """Expected number of nodes above every grid point, and the variance of that number."""
+    order = np.argsort(values)
+    total = np.concatenate([[0.0], np.cumsum(weights[order])])
+    spread = np.concatenate([[0.0], np.cumsum((weights * (1 - weights))[order])])
+    at = np.searchsorted(values[order], _GRID, side="right")
+    return total[-1] - total[at], spread[-1] - spread[at]
+
+
+def _cdf(x: Array) -> Array:
     """Normal distribution function, by its logistic approximation (off by less than 0.01)."""
-    return 1 / (1 + np.exp(-1.702 * np.clip(x, -20, 20)))
+    below: Array = 1 / (1 + np.exp(-1.702 * np.clip(x, -20, 20)))
+    return below

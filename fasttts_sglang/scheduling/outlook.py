@@ -1,14 +1,13 @@
 """p(needed): how probable it is that a search will ask for a node, from the scores so far."""
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 
-import numpy as np
-
 from ..search.core import Finish, Path
 from ..search.params import Speculation
-from .estimate import FIRST_STD, Field, ScoreModel
+from .estimate import FIRST_STD, ScoreModel, Siblings, survival
 from .slots import FLOOR
 from .step import Step
 
@@ -36,37 +35,41 @@ class Outlook:
             return chance
         return step.p / step.fanout if step.fanout else 0.0
 
-    def estimate(self, members: Sequence[Step], places: int, levels: int = MAX_AHEAD) -> None:
+    def estimate(self, members: Sequence[Step], places: int, levels: int = MAX_AHEAD) -> list[Step]:
         """Estimate, level by level, how likely each node is to be asked for and to survive.
 
         Args:
             members: Nodes of the round that runs, in path order.
             places: How many of a round survive.
+
+        Returns:
+            Children of nodes that are complete and likely enough: those of the nearest rounds
+            first, `levels` rounds with that of the members.
         """
         self._chance = {}
         line = self._model.line()
-        # per level: the node, its weight and the prediction of its value
+        # per level: siblings, how likely they are asked for, and the prediction of their values
         level = [
-            (step, 1.0, *prediction)
+            (list(siblings), 1.0, self._predict(parent, line))
             for parent, siblings in groupby(members, key=attrgetter("parent"))
-            for prediction in (self._predict(parent, line),)
-            for step in siblings
         ]
-        for depth in range(levels):
-            racing = [entry for entry in level if entry[0].extendable]
+        ahead: list[Step] = []
+        for depth in range(1, levels + 1):
+            racing, field = [], []
+            for siblings, weight, prediction in level:
+                if steps := [step for step in siblings if step.extendable]:
+                    racing += steps
+                    field.append(Siblings(weight, *prediction, [step.value for step in steps]))
             if not racing or places == 0:
-                return
-            columns = np.array([(w, s.value, mean, std) for s, w, mean, std in racing]).T
-            chances = Field(*columns).survival(places) * columns[0]
+                break
             level = []
-            for (step, *_), chance in zip(racing, chances.tolist(), strict=True):
+            for step, chance in zip(racing, survival(field, places).tolist(), strict=True):
                 self._chance[step.path] = chance
-                if depth + 1 < levels and chance >= UNLIKELY and step.complete:
-                    prediction = self._predict(step, line)
-                    for index in range(step.fanout):
-                        child = step.child(index)
-                        child.fanout = step.fanout
-                        level.append((child, chance, *prediction))
+                if depth < levels and chance >= UNLIKELY and step.complete:
+                    children = _children(step, chance, depth)
+                    level.append((children, chance, self._predict(step, line)))
+                    ahead += children
+        return ahead
 
     def open(self, step: Step, mode: Speculation) -> list[Step]:
         """The children that `step` will have if it survives, as far as they can be decoded."""
@@ -83,16 +86,7 @@ class Outlook:
         chance = self.chance(step)
         if chance < UNLIKELY:
             return []
-        found = []
-        ahead = 1 if step.requested else step.ahead + 1
-        worth = chance * DISCOUNT ** (ahead - 1)
-        for index in range(step.fanout):
-            child = step.child(index)
-            if not child.requested:
-                child.p, child.worth = chance, worth
-                child.ahead, child.fanout = ahead, step.fanout
-            found.append(child)
-        return found
+        return _children(step, chance, 1 if step.requested else step.ahead + 1)
 
     def _predict(
         self, parent: Step | None, line: tuple[float, float, float]
@@ -104,8 +98,19 @@ class Outlook:
         if parent.node is not None:
             return intercept + slope * parent.value, std
         mean, below = self._predict(parent.parent, line)
-        return intercept + slope * mean, float(np.hypot(std, slope * below))
+        return intercept + slope * mean, math.hypot(std, slope * below)
+
+
+def _children(step: Step, chance: float, ahead: int) -> list[Step]:
+    """All children of `step`, which survives so likely; asked for in so many rounds."""
+    found = [step.child(index) for index in range(step.fanout)]
+    worth = chance * DISCOUNT ** (ahead - 1)
+    for child in found:
+        if not child.requested:
+            child.p, child.worth = chance, worth
+            child.ahead, child.fanout = ahead, step.fanout
+    return found
 
 
 def _probability(value: float) -> float:
-    return float(1 / (1 + np.exp(-value)))
+    return 1 / (1 + math.exp(-value))

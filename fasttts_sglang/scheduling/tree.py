@@ -159,11 +159,10 @@ class SearchTree:
         if self._stale:
             self._stale = False
             if self._mode is Speculation.FULL:
-                self._outlook.estimate(self._members, self._places)
-            self._ahead, level = [], self._members
-            while level:
-                level = [child for step in level for child in self._outlook.open(step, self._mode)]
-                self._ahead += level
+                self._ahead = self._outlook.estimate(self._members, self._places)
+            else:
+                opened = (self._outlook.open(step, self._mode) for step in self._members)
+                self._ahead = [child for children in opened for child in children]
         self._ahead = [step for step in self._ahead if not (step.complete or step.requested)]
         return self._ahead
 
