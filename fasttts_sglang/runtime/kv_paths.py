@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numpy
 import torch
 from sglang.srt.mem_cache.base_prefix_cache import MatchPrefixParams
 from sglang.srt.mem_cache.radix_cache import RadixKey
@@ -153,14 +152,10 @@ class KvPaths:
     def _look_up(self, spans: Sequence[tuple[int, int, int]]) -> list[torch.Tensor]:
         """Copies of the index's int64 slots: of row, from token, to token."""
         table = self._index.req_to_token
-        if len(spans) < 2 or not table.is_cuda:
-            return [table[row, begin:end].to(torch.int64) for row, begin, end in spans]
-        width = table.shape[1]
-        at = numpy.concatenate(
-            [numpy.arange(row * width + begin, row * width + end) for row, begin, end in spans]
-        )
-        places = torch.from_numpy(at).to(table.device, non_blocking=True)
-        slots = table.view(-1)[places].to(torch.int64)
+        parts = [table[row, begin:end] for row, begin, end in spans]
+        if len(parts) < 2 or not table.is_cuda:
+            return [part.to(torch.int64) for part in parts]
+        slots = torch.cat(parts).to(torch.int64)
         return list(slots.split([end - begin for _, begin, end in spans]))
 
     @staticmethod
