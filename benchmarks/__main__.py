@@ -164,6 +164,9 @@ def _report(
     """Print the report of everything in the log that belongs to `parts`; write it to --out."""
     names = [column.name for part in parts for column in part.columns]
     rows = [row for row in log.rows() if row.system in names]
+    if not rows:
+        print("nothing was measured within --minutes: no report", file=sys.stderr)
+        return
     rows.sort(key=lambda row: (names.index(row.system), row.n, row.seed))
     best = plan.best_share(log.rows(), args.shares) if args.kv_gib is not None else None
     text = report.page(setting, rows, real, best)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import __main__ as bench
 from benchmarks import compare, options, plan, points, predicted, slices
 from benchmarks.baselines.stock import Prefilled, ReplayedSteps, StockPair
 from benchmarks.budget import GIB, RESERVE, kv_bytes_per_token, split, weight_bytes
@@ -265,6 +266,16 @@ def test_a_log_gives_back_what_belongs_to_its_setting(tmp_path: Path) -> None:
     elsewhere = Log(path, "one", "another card")
     assert (elsewhere.rows(), elsewhere.machine()) == ([], None)
     assert Log(None, "one", "card").rows() == []
+
+
+def test_where_no_search_was_measured_there_is_no_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With too few --minutes for a boot the plot had no widths and failed."""
+    args = SimpleNamespace(out=tmp_path / "report.md", kv_gib=None, ablate=False)
+    bench._report(args, QUICK, [], Log(None, "one", "card"), [])
+    assert "nothing was measured within --minutes" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
