@@ -1,8 +1,9 @@
 """A decode row of a search: an SGLang request that walks down the tree, child 0 by child 0."""
 
 from array import array
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from .branch import Branch
@@ -100,3 +101,8 @@ def row_of(req: Any) -> Row | None:
     """The row that SGLang's `req` decodes for; None: a client's request."""
     row: Row | None = getattr(req, "fasttts", None)
     return row
+
+
+def only_rows(reqs: Iterable[Any]) -> bool:
+    """Whether none of SGLang's `reqs` is a client's. Asked in every step, of all that run."""
+    return all(map(hasattr, reqs, repeat("fasttts")))

@@ -21,7 +21,7 @@ from .messages import ScoreMessage, SearchDone, SearchMessage, SearchProgress, S
 from .new_search import SearchFactory
 from .offload_build import GENERATOR, VERIFIER, build_offload
 from .prefix_order import PrefixOrder
-from .row import Row, row_of
+from .row import Row, only_rows
 from .row_requests import prefix
 from .rows import RowFactory
 from .score_requests import ScoreRequests
@@ -195,13 +195,13 @@ class SearchRunner:
         steps, scheduler, rows = self._config.decode_burst, self._scheduler, batch.batch_size()
         if steps == 1 or scheduler.chunked_req is not None:
             return 1
-        if any(row_of(req) is None for req in scheduler.waiting_queue):
+        if not only_rows(scheduler.waiting_queue):
             return 1
         if not batch.spec_algorithm.is_none():
             return 1
         if not any(search.tree.num_decoding for search in self._live.values()):
             return 1  # all wait for scores, and with them for the next look
-        if not all(row_of(req) is not None for req in batch.reqs):
+        if not only_rows(batch.reqs):
             return 1
         longest = int(batch.seq_lens_cpu.max())
         fits = longest + 2 * steps < scheduler.model_config.context_len

@@ -11,7 +11,7 @@ from .admission import place
 from .branch import Branch
 from .prefill_ahead import PrefillAhead
 from .prefix_order import PrefixOrder
-from .row import Row, row_of
+from .row import Row, only_rows, row_of
 from .rows import RESERVE, RowFactory
 
 _AMPLE = 64  # and above which it may begin
@@ -65,7 +65,7 @@ class Slots:
         waits.
         """
         queue = self._scheduler.waiting_queue
-        if self._order is None or running.batch_is_full or any(map(_ordinary, queue)):
+        if self._order is None or running.batch_is_full or not only_rows(queue):
             return running
         waiting: list[Row] = [req.fasttts for req in queue if req.fasttts.waits_for_room]
         waiting = [row for row in waiting if row.search in searches]  # others leave soon
@@ -147,8 +147,8 @@ class Slots:
         Measured with 32 of them beside a search of 64 beams: rows ahead cost them 20 %.
         """
         if running.reqs is not self._reqs:
-            self._reqs, self._mixed = running.reqs, any(map(_ordinary, running.reqs))
-        return self._mixed or any(map(_ordinary, self._scheduler.waiting_queue))
+            self._reqs, self._mixed = running.reqs, not only_rows(running.reqs)
+        return self._mixed or not only_rows(self._scheduler.waiting_queue)
 
     def _crowded(self) -> bool:
         """Whether a request has waited since the last look: it could not be admitted.
@@ -218,10 +218,10 @@ class Slots:
             return []
         search.unmade = 0
         steps = search.tree.ahead()
-        wanted = {step.path for step in steps} if moving else set()
+        wanted = set(steps) if moving else set()
         floor = self._floor(search)
         waiting = [step for step in steps if step.worth >= floor and search.idle(step)]
-        worth = [row.branch.step.worth if row.branch.path in wanted else 0.0 for row in moving]
+        worth = [row.branch.step.worth if row.branch.step in wanted else 0.0 for row in moving]
         end, start = choose(worth, [step.worth for step in waiting], room, floor)
         self._pause([moving[index] for index in end])
         chosen = [waiting[index] for index in start]
@@ -286,7 +286,3 @@ def _joined(running: Any, batch: Any) -> Any:
         return batch
     running.merge_batch(batch)
     return running
-
-
-def _ordinary(req: Any) -> bool:
-    return row_of(req) is None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 
-from ..search.core import Finish, Path
+from ..search.core import Finish
 from ..search.params import Speculation
 from .estimate import FIRST_STD, ScoreModel, Siblings, survival
 from .slots import FLOOR
@@ -21,7 +21,7 @@ class Outlook:
 
     def __init__(self) -> None:
         self._model = ScoreModel()
-        self._chance: dict[Path, float] = {}  # of a node to be asked for and to survive
+        self._chance: dict[Step, float] = {}  # of a node to be asked for and to survive
 
     def observe(self, step: Step) -> None:
         """`step` has got its score."""
@@ -30,7 +30,7 @@ class Outlook:
 
     def chance(self, step: Step) -> float:
         """How likely a live node will be expanded: asked for, and among its round's survivors."""
-        chance = self._chance.get(step.path)
+        chance = self._chance.get(step)
         if chance is not None:
             return chance
         return step.p / step.fanout if step.fanout else 0.0
@@ -43,8 +43,8 @@ class Outlook:
             places: How many of a round survive.
 
         Returns:
-            Children of nodes that are complete and likely enough: those of the nearest rounds
-            first, `levels` rounds with that of the members.
+            What can be decoded ahead: children, not complete themselves, of nodes that are complete
+            and likely enough; those of the nearest rounds first.
         """
         self._chance = {}
         line = self._model.line()
@@ -64,11 +64,12 @@ class Outlook:
                 break
             level = []
             for step, chance in zip(racing, survival(field, places).tolist(), strict=True):
-                self._chance[step.path] = chance
+                self._chance[step] = chance
                 if depth < levels and chance >= UNLIKELY and step.complete:
                     children = _children(step, chance, depth)
                     level.append((children, chance, self._predict(step, line)))
-                    ahead += children
+                    if _worth(chance, depth) >= UNLIKELY:
+                        ahead += [child for child in children if not child.complete]
         return ahead
 
     def open(self, step: Step, mode: Speculation) -> list[Step]:
@@ -104,12 +105,17 @@ class Outlook:
 def _children(step: Step, chance: float, ahead: int) -> list[Step]:
     """All children of `step`, which survives so likely; asked for in so many rounds."""
     found = [step.child(index) for index in range(step.fanout)]
-    worth = chance * DISCOUNT ** (ahead - 1)
+    worth = _worth(chance, ahead)
     for child in found:
         if not child.requested:
             child.p, child.worth = chance, worth
             child.ahead, child.fanout = ahead, step.fanout
     return found
+
+
+def _worth(chance: float, ahead: int) -> float:
+    """Of decoding now what will be asked for so likely, in so many rounds."""
+    return chance * DISCOUNT ** (ahead - 1)
 
 
 def _probability(value: float) -> float:
