@@ -12,6 +12,8 @@ from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 from .kv_paths import KvEnd, KvPaths
 from .verifier_worker import VerifierWorker
 
+_SAMPLING = SamplingParams(max_new_tokens=0)  # nothing is drawn
+
 
 class VerifierRows:
     """Begins and ends them on the verifier's own pool and radix cache."""
@@ -36,9 +38,7 @@ class VerifierRows:
         not, so it is computed again.
         """
         self._count += 1
-        req = Req(
-            f"fasttts-verifier-{self._count}", "", token_ids, SamplingParams(max_new_tokens=0)
-        )
+        req = Req(f"fasttts-verifier-{self._count}", "", token_ids, _SAMPLING)
         req.init_next_round_input(None)
         slots = self._paths.slots(known)
         if known is None or slots is None:
