@@ -5,22 +5,15 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
-from itertools import zip_longest
 from typing import Any
 
 from sglang.srt.managers.io_struct import AbortReq
 
-from ..api.body import RawText
 from ..config import FastTTSConfig
 from ..errors import BadRequest, SearchFailed
 from ..mathematics import equality
-from ..search.aggregate import AGGREGATIONS
-from ..search.answers import select
-from ..search.core import Finish
-from ..search.extraction import extract
 from ..search.params import SearchParams
-from ..search.result import Candidate, Fate, SearchResult, Step, TreeNode, Usage
-from ..telemetry.timeline import Span
+from ..search.result import SearchResult
 from .messages import (
     MemoryDone,
     MemoryMessage,
@@ -32,9 +25,8 @@ from .messages import (
     StopSearch,
 )
 from .metrics import SearchMetrics
-
-Prompt = str | Sequence[dict[str, Any]] | Sequence[int]
-"""A user's text or RawText, chat messages, or token ids that are taken as they are."""
+from .prompts import Prompt, encode, problem
+from .results import Results
 
 Reply = SearchDone | SearchProgress | ScoreDone
 OnProgress = Callable[[dict[str, Any]], None]
@@ -97,7 +89,8 @@ class SearchClient:
                         yield reply.progress
                         continue
                     done = True
-                    result = await self._result(message, params, reply)
+                    _raise_for(reply)
+                    result = await Results(self._manager.tokenizer).make(message, params, reply)
                     if seen is not None:
                         seen(result)
                     yield result
@@ -137,7 +130,7 @@ class SearchClient:
         message = ScoreMessage(
             rid=rid or f"score-{uuid.uuid4().hex}",
             prompt_ids=self._encode(prompt),
-            problem=_problem(prompt),
+            problem=problem(prompt),
             steps=ids,
             finished=finished,
         )
@@ -218,98 +211,16 @@ class SearchClient:
     ) -> SearchMessage:
         if params.grouping == "math" and not equality.available():
             raise BadRequest("grouping", equality.MISSING)
-        ids = self._encode(prompt)
         return SearchMessage(
             rid=rid or f"search-{uuid.uuid4().hex}",
-            prompt_ids=ids,
-            problem=_problem(prompt),
+            prompt_ids=self._encode(prompt),
+            problem=problem(prompt),
             params=params.to_dict(),
             report_progress=watch,
         )
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        tokenizer = self._manager.tokenizer
-        if not isinstance(prompt, str) and all(type(token) is int for token in prompt):
-            vocabulary = self._manager.model_config.vocab_size
-            ids: list[int] = list(prompt)  # type: ignore[arg-type]
-            if bad := [token for token in ids if not 0 <= token < vocabulary]:
-                raise BadRequest("input_ids", f"{bad[0]} is not in [0, {vocabulary - 1}]")
-            return ids
-        if tokenizer is None:
-            raise BadRequest("prompt", "this server has no tokenizer; send input_ids")
-        if isinstance(prompt, str):
-            if isinstance(prompt, RawText) or getattr(tokenizer, "chat_template", None) is None:
-                return list(tokenizer.encode(prompt))
-            prompt = [{"role": "user", "content": prompt}]
-        try:
-            text = tokenizer.apply_chat_template(
-                list(prompt), tokenize=False, add_generation_prompt=True
-            )
-        except Exception as exc:  # templates raise what they like
-            raise BadRequest("messages", f"the chat template refused them: {exc}") from exc
-        return list(tokenizer.encode(text, add_special_tokens=False))
-
-    async def _result(
-        self, message: SearchMessage, params: SearchParams, reply: SearchDone
-    ) -> SearchResult:
-        _raise_for(reply)
-        candidates = [self._candidate(raw, params) for raw in reply.candidates]
-        if params.grouping == "math":  # may take seconds: other searches go on meanwhile
-            choice = await asyncio.to_thread(
-                select, candidates, params.chosen_by, equality.Equality()
-            )
-        else:
-            choice = select(candidates, params.chosen_by)
-        return SearchResult(
-            id=message.rid,
-            answer=choice.answer,
-            best=choice.best,
-            candidates=tuple(candidates),
-            votes=choice.votes,
-            usage=Usage.from_dict(reply.usage),
-            timing=reply.timing,
-            stopped=reply.stopped,
-            params=params.to_dict(),
-            timeline=tuple(map(Span.from_dict, reply.timeline)),
-            nodes=tuple(map(self._node, reply.nodes)),
-            problem=message.problem if params.timeline else None,
-        )
-
-    def _candidate(self, raw: dict[str, Any], params: SearchParams) -> Candidate:
-        ids, scores = raw["ids"], raw["scores"]
-        text = self._decode(ids)
-        return Candidate(
-            path=tuple(raw["path"]),
-            text=text,
-            steps=self._steps(ids, raw["ends"], scores),
-            score=AGGREGATIONS[params.aggregation](tuple(scores)) if scores else None,
-            finish=Finish(raw["finish"]),
-            answer=extract(text, params.answer),
-            num_tokens=len(ids),
-            complete_s=raw["complete_s"],
-        )
-
-    def _node(self, raw: dict[str, Any]) -> TreeNode:
-        return TreeNode(
-            path=tuple(raw["path"]),
-            steps=self._steps(raw["ids"], raw["ends"], raw["scores"]),
-            fate=Fate(raw["fate"]),
-            finish=None if raw["finish"] is None else Finish(raw["finish"]),
-            round=raw["round"],
-        )
-
-    def _steps(
-        self, ids: Sequence[int], ends: Sequence[int], scores: Sequence[float]
-    ) -> tuple[Step, ...]:
-        pieces = [ids[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
-        return tuple(
-            Step(self._decode(piece), tuple(piece), score)
-            for piece, score in zip_longest(pieces, scores)
-        )
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        tokenizer = self._manager.tokenizer
-        return str(tokenizer.decode(ids, skip_special_tokens=True)) if tokenizer else ""
+        return encode(prompt, self._manager.tokenizer, self._manager.model_config.vocab_size)
 
 
 def _raise_for(reply: SearchDone | ScoreDone) -> None:
@@ -319,14 +230,3 @@ def _raise_for(reply: SearchDone | ScoreDone) -> None:
         raise BadRequest(field, text)
     if reply.error is not None:
         raise SearchFailed(reply.error)
-
-
-def _problem(prompt: Prompt) -> str | None:
-    """What the user asks: the text, or the last message of the user's; None if it is token ids."""
-    if isinstance(prompt, str):
-        return prompt
-    for message in reversed(prompt):
-        if isinstance(message, dict) and message.get("role") == "user":
-            content = message.get("content")
-            return content if isinstance(content, str) else None
-    return None

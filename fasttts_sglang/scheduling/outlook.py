@@ -11,7 +11,7 @@ from .estimate import FIRST_STD, ScoreModel, Siblings, survival
 from .slots import FLOOR
 from .step import Step
 
-MAX_AHEAD = 6  # rounds that are looked ahead
+MAX_AHEAD = 6  # rounds that are looked at, with that which runs
 UNLIKELY = FLOOR / 2  # children of a node with less are not considered: no row decodes them
 DISCOUNT = 0.8  # of what a node is worth, for every round that there is still time for it
 
