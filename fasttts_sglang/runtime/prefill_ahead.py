@@ -5,14 +5,14 @@ KV would come back only once the search asks for them, and until then nobody cou
 there. A prefill of many of them costs as much as some decode steps, and saves more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..scheduling.slots import WORTH_PREFILL, how_many
+from ..scheduling.slots import WORTH_PREFILL, that_fit
 from ..scheduling.step import Step
 from .active_search import ActiveSearch
 from .admission import Admission
-from .row import row_of
+from .row import Row, row_of
 from .rows import RowFactory
 
 _FEW = 16  # a forward is not worth it for less than 1 / _FEW of a round's nodes
@@ -40,28 +40,35 @@ class PrefillAhead:
         else:
             search.unmade += 1
 
-    def enqueue(self, searches: Sequence[ActiveSearch], running: Any) -> None:
-        """Queue rows of `searches` beside the `running` batch; the others stay unmade."""
-        if not self._steps:
+    def enqueue(self, running: Any) -> None:
+        """Queue rows beside the `running` batch; the others stay unmade."""
+        collected, self._steps = self._steps, {}
+        for search, steps in collected.items():
+            search.unmade += len(steps)
+        few = {search: len(search.tree.members) / _FEW for search in collected}
+        enough = {s: steps for s, steps in collected.items() if len(steps) >= few[s]}
+        if not enough:
             return
         room, places = self._room(running)
-        for search in searches:
-            steps = self._steps.get(search, ())
-            rows = [search.row(search.branch(step)) for step in steps]
-            needs = [self._rows.missing(search, row.branch.step) + row.tokens_left for row in rows]
-            few = len(search.tree.members) / _FEW
-            fitting = how_many(needs, room, places, few)
-            room, places = room - sum(needs[:fitting]), places - fitting
-            search.unmade += len(rows) - fitting
-            for row in rows[:fitting]:
+        for search, steps in enough.items():
+            rows: list[Row] = []
+            fitting = that_fit(self._needs(search, steps, rows), room, places, few[search])
+            room, places = room - sum(fitting), places - len(fitting)
+            search.unmade -= len(fitting)
+            for row in rows[: len(fitting)]:
                 self._rows.enqueue(row)
-        self._steps.clear()
 
-    def _room(self, running: Any) -> tuple[float, int]:
+    def _needs(self, search: ActiveSearch, steps: Sequence[Step], rows: list[Row]) -> Iterator[int]:
+        """KV slots for each step's row, which comes into `rows`."""
+        for step in steps:
+            rows.append(search.row(search.branch(step)))
+            yield self._rows.missing(search, step) + rows[-1].tokens_left
+
+    def _room(self, running: Any) -> tuple[int, int]:
         """KV slots and rows that are left for them."""
         scheduler = self._scheduler
         waiting = [row for req in scheduler.waiting_queue if (row := row_of(req)) is not None]
         room = self._rows.free_tokens - self._admission.reserved(running)
         room -= sum(row.num_own + row.tokens_left for row in waiting)
         places = self._rows.places(running) - len(scheduler.waiting_queue)
-        return room - _SPARE * scheduler.max_total_num_tokens, max(0, places)
+        return room - int(_SPARE * scheduler.max_total_num_tokens), max(0, places)

@@ -54,7 +54,7 @@ class Slots:
                     running = self._merge(running, new)
                 changed = self._take_surplus()
         if self._evicted is not None:
-            self._evicted.enqueue(searches, running)
+            self._evicted.enqueue(running)
         return running
 
     def _fork_waiting(self, searches: Sequence[ActiveSearch], running: Any) -> Any:
