@@ -5,14 +5,14 @@ KV would come back only once the search asks for them, and until then nobody cou
 there. A prefill of many of them costs as much as some decode steps, and saves more.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from ..scheduling.slots import WORTH_PREFILL, that_fit
+from ..scheduling.slots import WORTH_PREFILL, how_many
 from ..scheduling.step import Step
 from .active_search import ActiveSearch
 from .admission import Admission
-from .row import Row, row_of
+from .row import row_of
 from .rows import RowFactory
 
 _FEW = 16  # a forward is not worth it for less than 1 / _FEW of a round's nodes
@@ -51,24 +51,19 @@ class PrefillAhead:
             return
         room, places = self._room(running)
         for search, steps in enough.items():
-            rows: list[Row] = []
-            fitting = that_fit(self._needs(search, steps, rows), room, places, few[search])
-            room, places = room - sum(fitting), places - len(fitting)
-            search.unmade -= len(fitting)
-            for row in rows[: len(fitting)]:
+            rows = [search.row(search.branch(step)) for step in steps]
+            needs = [self._rows.missing(search, row.branch.step) + row.tokens_left for row in rows]
+            fitting = how_many(needs, room, places, few[search])
+            room, places = room - sum(needs[:fitting]), places - fitting
+            search.unmade -= fitting
+            for row in rows[:fitting]:
                 self._rows.enqueue(row)
 
-    def _needs(self, search: ActiveSearch, steps: Sequence[Step], rows: list[Row]) -> Iterator[int]:
-        """KV slots for each step's row, which comes into `rows`."""
-        for step in steps:
-            rows.append(search.row(search.branch(step)))
-            yield self._rows.missing(search, step) + rows[-1].tokens_left
-
-    def _room(self, running: Any) -> tuple[int, int]:
+    def _room(self, running: Any) -> tuple[float, int]:
         """KV slots and rows that are left for them."""
         scheduler = self._scheduler
         waiting = [row for req in scheduler.waiting_queue if (row := row_of(req)) is not None]
         room = self._rows.free_tokens - self._admission.reserved(running)
         room -= sum(row.num_own + row.tokens_left for row in waiting)
         places = self._rows.places(running) - len(scheduler.waiting_queue)
-        return room - int(_SPARE * scheduler.max_total_num_tokens), max(0, places)
+        return room - _SPARE * scheduler.max_total_num_tokens, max(0, places)

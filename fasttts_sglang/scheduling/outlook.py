@@ -43,8 +43,8 @@ class Outlook:
             places: How many of a round survive.
 
         Returns:
-            What can be decoded ahead: children, not complete themselves, of nodes that are complete
-            and likely enough; those of the nearest rounds first.
+            The children, complete or not, of nodes that are complete and likely enough; those of
+            the nearest rounds first.
         """
         self._chance = {}
         line = self._model.line()
@@ -69,7 +69,7 @@ class Outlook:
                     children = _children(step, chance, depth)
                     level.append((children, chance, self._predict(step, line)))
                     if _worth(chance, depth) >= UNLIKELY:
-                        ahead += [child for child in children if not child.complete]
+                        ahead += children
         return ahead
 
     def open(self, step: Step, mode: Speculation) -> list[Step]:

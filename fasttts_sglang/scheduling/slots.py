@@ -1,7 +1,7 @@
 """Which nodes that nobody asked for yet get the idle decode slots."""
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
+from itertools import accumulate, takewhile
 from typing import NamedTuple
 
 FLOOR = 0.2  # worth under which a slot stays idle: decoding costs energy and cache room
@@ -54,23 +54,19 @@ def choose(
     return Choice([i for i in range(len(running)) if i not in kept], start)
 
 
-def that_fit(needs: Iterable[int], room: int, places: int, few: float) -> list[int]:
-    """The first of `needs`, as long as they fit into one forward; none if they are less than `few`.
+def how_many(needs: Sequence[int], room: float, places: int, few: float) -> int:
+    """How many of the first rows to prefill in one forward; none if there are less than `few`.
 
     Args:
-        needs: KV slots that each row will take; no more is read than fits.
+        needs: KV slots that each will take.
         room: KV slots there are.
         places: Rows there may be.
 
-    >>> that_fit([40, 50, 30], room=100, places=8, few=2)
-    [40, 50]
-    >>> that_fit([40, 50, 30], room=100, places=8, few=3)
-    []
+    >>> how_many([40, 50, 30], room=100, places=8, few=2)
+    2
+    >>> how_many([40, 50, 30], room=100, places=8, few=3)
+    0
     """
-    found: list[int] = []
-    for need in islice(needs, max(0, places)):
-        room -= need
-        if room < 0:
-            break
-        found.append(need)
-    return found if len(found) >= few else []
+    fitting = takewhile(lambda taken: taken <= room, accumulate(needs[: max(0, places)]))
+    number = sum(1 for _ in fitting)
+    return number if number >= few else 0
