@@ -72,10 +72,18 @@ def launch(
     forward = ForwardBatch.init_new(
         batch, worker.model_runner, return_hidden_states_before_norm=False
     )
-    result = stock(worker, None, forward)
-    tokens = [result.next_token_ids]
+    graphs = getattr(worker.model_runner, "fasttts_burst", None)
+    if graphs is not None and forward.mrope_positions is None:
+        result = stock(worker, None, forward, is_verify=True)  # which leaves the drawing to us
+        if result.can_run_cuda_graph:
+            tokens = graphs.run(result.logits_output, forward, burst.slots)
+            return _with_tokens(result, tokens, burst.slots)
+        result.next_token_ids = worker.model_runner.sample(result.logits_output, forward)
+    else:
+        result = stock(worker, None, forward)
+    drawn = [result.next_token_ids]
     for slots in burst.slots:
-        forward.input_ids = tokens[-1].to(torch.int64)
+        forward.input_ids = drawn[-1].to(torch.int64)
         forward.out_cache_loc = slots
         forward.positions = forward.positions + 1
         forward.seq_lens = forward.seq_lens + 1
@@ -85,9 +93,13 @@ def launch(
         if forward.seq_lens_sum is not None:
             forward.seq_lens_sum += len(slots)
         result = stock(worker, None, forward)
-        tokens.append(result.next_token_ids)
-    result.fasttts_tokens = torch.stack(tokens)
-    result.extra_keep_alive_refs = [*(result.extra_keep_alive_refs or ()), burst.slots]
+        drawn.append(result.next_token_ids)
+    return _with_tokens(result, torch.stack(drawn), burst.slots)
+
+
+def _with_tokens(result: Any, tokens: torch.Tensor, slots: torch.Tensor) -> Any:
+    result.fasttts_tokens, result.next_token_ids = tokens, tokens[-1]
+    result.extra_keep_alive_refs = [*(result.extra_keep_alive_refs or ()), slots]
     return result
 
 

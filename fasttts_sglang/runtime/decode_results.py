@@ -4,7 +4,7 @@ SGLang looks at finish conditions, logprobs, grammars, hidden states and streams
 after every step. A row of a search has none of these, and nearly all of its tokens end nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .kv_paths import cut
@@ -29,23 +29,30 @@ def take_tokens(stock: Callable[..., None], processor: Any, batch: Any, result: 
     reporter, allocator = processor.metrics_reporter, processor.token_to_kv_pool_allocator
     reporter.num_generated_tokens += sum(map(len, columns))
     allocator.free_group_begin()
-    ended: list[Any] = []
+    ended: list[tuple[int, Any]] = []
     for index, (row, column) in enumerate(zip(rows, columns, strict=True)):
         req = row.req
         if req.finished_reason is not None or req.is_retracted:
             continue  # under the overlap schedule: it ended with the step before
         if row.take(column):
-            ended.append(req)
-            processor._handle_finish_state_updated_req(
-                req, batch, result, index, result.logits_output
-            )
+            ended.append((index, row))
     if ended:
-        processor.output_streamer.stream_output(ended, False)  # of which our hook takes note
+        _let_go(processor, batch, result, ended)
     allocator.free_group_end()
     reporter.forward_ct_decode = (reporter.forward_ct_decode + 1) % (1 << 30)
     reporter.report_decode_stats(
         result.can_run_cuda_graph, running_batch=batch, num_correct_drafts=result.num_correct_drafts
     )
+
+
+def _let_go(processor: Any, batch: Any, result: Any, ended: Sequence[tuple[int, Any]]) -> None:
+    runner = ended[0][1].search.runner
+    if not runner.let_go([row for _, row in ended]):
+        for index, row in ended:
+            processor._handle_finish_state_updated_req(
+                row.req, batch, result, index, result.logits_output
+            )
+    runner.take_finished(row.req for _, row in ended)
 
 
 def trim(req: Any, tree_cache: Any, *_: Any, **__: Any) -> None:

@@ -59,6 +59,11 @@ def build_runner(_none: None, scheduler: Any) -> None:
     elif config.verifier_function:
         verifier = FunctionVerifier(config.verifier_function, scheduler.tokenizer, cache)
     scheduler.fasttts = SearchRunner(scheduler, config, verifier)
+    runner = scheduler.tp_worker.model_runner
+    if runner.device == "cuda":
+        from .burst_graphs import burst_graphs
+
+        runner.fasttts_burst = burst_graphs(runner, config.decode_burst)
     scheduler.fasttts_budget = budget = shared_budget(scheduler)
     if budget is not None:
         scheduler.fasttts_resize = budget.set_by_hand  # for Engine.collective_rpc

@@ -18,9 +18,15 @@ from sglang.srt.model_executor.forward_context import ForwardContext, forward_co
 
 logger = logging.getLogger(__name__)
 
-_SIZES = (128, 256, 384, 512, 768, 1024, 1536, 2048)  # tokens of a batch
-_LONGEST = 512  # new tokens of a row
-_TOKENS_PER_ROW = 16  # at least so many on average
+# Tokens of a batch, and at most of a row. The attention kernel starts a program per head, row and
+# 128 tokens that a row may have; one without work still takes 1 µs. So there are graphs for short
+# rows, and few for long ones.
+_SHORT, _LONG = 256, 512
+_SHAPES = (
+    *((size, min(size, _SHORT)) for size in (128, 256, 384, 512, 768, 1024, 1536, 2048)),
+    *((size, _LONG) for size in (512, 1024, 2048)),
+)
+_TOKENS_PER_ROW = 24  # at least so many on average
 _PREFIX_PER_TOKEN = 128  # and at most so many cached ones per new one
 
 
@@ -29,6 +35,7 @@ class _Captured:
     """One graph and the memory that it reads and writes."""
 
     graph: torch.cuda.CUDAGraph
+    longest: int  # new tokens of a row
     input_ids: torch.Tensor  # [tokens] int64
     positions: torch.Tensor  # [tokens] int64
     out_cache_loc: torch.Tensor  # [tokens] int64; slot 0 is SGLang's dummy
@@ -37,9 +44,10 @@ class _Captured:
     kv_indices: torch.Tensor  # [tokens * _PREFIX_PER_TOKEN] int64
     values: torch.Tensor  # [tokens, ...]
 
-    def fits(self, tokens: int, rows: int, prefix: int) -> bool:
+    def fits(self, tokens: int, rows: int, longest: int, prefix: int) -> bool:
         return (
             tokens <= len(self.input_ids)
+            and longest <= self.longest
             and rows < len(self.qo_indptr)
             and prefix <= len(self.kv_indices)
         )
@@ -48,8 +56,8 @@ class _Captured:
 class PrefillGraphs:
     """Captured when it is made; replayed on any stream, one batch after the other."""
 
-    max_tokens = _SIZES[-1]
-    max_rows = _SIZES[-1] // _TOKENS_PER_ROW
+    max_tokens = max(size for size, _ in _SHAPES)
+    max_rows = max_tokens // _TOKENS_PER_ROW
 
     def __init__(self, runner: Any) -> None:
         self._runner = runner
@@ -57,13 +65,15 @@ class PrefillGraphs:
         # apart from the decode graphs: both may run at the same time
         pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
         # the largest first: the others then fit into its memory
-        self._captured = [self._capture(size, pool, stream) for size in reversed(_SIZES)][::-1]
+        shapes = sorted(_SHAPES, reverse=True)
+        self._captured = [self._capture(*shape, pool, stream) for shape in shapes][::-1]
 
     def replay(self, batch: ScheduleBatch) -> torch.Tensor | None:
         """The head's values of all new tokens of `batch`, or None if no graph fits."""
         tokens, rows, prefix = batch.extend_num_tokens, len(batch.reqs), sum(batch.prefix_lens)
-        to = next((to for to in self._captured if to.fits(tokens, rows, prefix)), None)
-        if to is None or max(batch.extend_lens) > _LONGEST:
+        needs = tokens, rows, max(batch.extend_lens), prefix
+        to = next((to for to in self._captured if to.fits(*needs)), None)
+        if to is None:
             return None
         forward = ForwardBatch.init_new(batch, self._runner, return_hidden_states_before_norm=False)
         self._backend.init_forward_metadata(forward)
@@ -80,7 +90,7 @@ class PrefillGraphs:
         to.graph.replay()
         return to.values[:tokens]
 
-    def _capture(self, size: int, pool: Any, stream: torch.cuda.Stream) -> _Captured:
+    def _capture(self, size: int, longest: int, pool: Any, stream: torch.cuda.Stream) -> _Captured:
         rows = size // _TOKENS_PER_ROW
         device = self._runner.device
 
@@ -89,6 +99,7 @@ class PrefillGraphs:
 
         made = _Captured(
             torch.cuda.CUDAGraph(),
+            longest,
             zeros(size),
             zeros(size),
             zeros(size),
@@ -110,7 +121,7 @@ class PrefillGraphs:
         self._backend.forward_metadata = ForwardMetadata(
             attn_logits=None,
             attn_lse=None,
-            max_extend_len=min(_LONGEST, size),
+            max_extend_len=longest,
             num_kv_splits=None,
             kv_indptr=made.kv_indptr,
             kv_indices=made.kv_indices,

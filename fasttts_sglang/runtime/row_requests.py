@@ -2,11 +2,13 @@
 
 import copy
 import itertools
+from array import array
 from typing import Any
 
 from sglang.srt.managers.schedule_batch import Req
 from sglang.srt.sampling.sampling_params import SamplingParams
 
+from .req_copies import another
 from .row import Row
 
 _PREFIX = "fasttts/"
@@ -24,29 +26,38 @@ class RowRequests:
         self._scheduler = scheduler
         self._turns = itertools.count()
         self.priority: int | None = None  # of all of them, see PrefixOrder
+        self._first: Req | None = None  # what they are copied from
 
     def make(self, row: Row) -> Req:
         """A new request that decodes the branch of `row`; the search knows the row from now on."""
-        scheduler, search, branch = self._scheduler, row.search, row.branch
+        search, branch = row.search, row.branch
         params = copy.copy(self._sampling_params(row))
         params.sampling_seed = branch.seed
         params.max_new_tokens = 1 if row.only_prefill else search.rules.budget - branch.parent_len
+        if self._first is None:
+            self._first = self._make_first(params)
+        rid = prefix(search.rid) + ".".join(map(str, branch.path))
+        req = another(self._first, rid, search.prompt + branch.ids, params)
+        if branch.partial:
+            req.output_ids = branch.partial[:]
+        req.fasttts = row
+        row.req, branch.row, row.turn = req, row, next(self._turns)
+        search.rows[row] = None
+        return req
+
+    def _make_first(self, params: SamplingParams) -> Req:
+        scheduler = self._scheduler
         req = Req(
-            prefix(search.rid) + ".".join(map(str, branch.path)),
+            _PREFIX,
             "",
-            search.prompt + branch.ids,
+            array("q"),
             params,
             eos_token_ids=scheduler.model_config.hf_eos_token_id,
             vocab_size=scheduler.model_config.vocab_size,
             disagg_mode=scheduler.disaggregation_mode,
             priority=self.priority,
         )
-        if branch.partial:
-            req.output_ids = branch.partial[:]
         req.tokenizer = scheduler.tokenizer
-        req.fasttts = row
-        row.req, branch.row, row.turn = req, row, next(self._turns)
-        search.rows[row] = None
         return req
 
     def _sampling_params(self, row: Row) -> SamplingParams:

@@ -211,18 +211,29 @@ class RowFactory:
             self.end(ending)
             return
         live = self._out_of_queue(ending)
-        known = [self._known(row) for row in live]
-        for row, length in zip(live, known, strict=True):
+        self._update(going_on, live)
+        for row in live:
+            self.finish(row.req)
+
+    def let_go(self, rows: Sequence[Row]) -> bool:
+        """Keep the KV of rows that have ended; returns whether it could be done here."""
+        if self._paths is None:
+            return False
+        self._update((), rows)
+        return True
+
+    def _update(self, going_on: Sequence[tuple[Row, Branch]], ended: Sequence[Row]) -> None:
+        assert self._paths is not None
+        known = [self._known(row) for row in ended]
+        for row, length in zip(ended, known, strict=True):
             row.search.counts.overrun += max(0, row.req.kv_committed_len - length)
-        branches = [branch for _, branch in going_on] + [row.branch for row in live]
+        branches = [branch for _, branch in going_on] + [row.branch for row in ended]
         extended, released = self._paths.update(
             [(row.req, min(row.req.kv_committed_len, self._known(row))) for row, _ in going_on],
-            [(row.req, length) for row, length in zip(live, known, strict=True)],
+            [(row.req, length) for row, length in zip(ended, known, strict=True)],
         )
         for branch, end in zip(branches, extended + released, strict=True):
             branch.kv = end
-        for row in live:
-            self.finish(row.req)
 
     def end(self, rows: Sequence[Row], *, keep: bool = True) -> None:
         """Take rows out of the batch or the queue, only between two batches.

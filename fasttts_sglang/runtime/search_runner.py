@@ -7,7 +7,7 @@ parallel ranks take the same ones. The wall clock is only reported, never consul
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sglang.srt.managers.io_struct import AbortReq
@@ -139,6 +139,10 @@ class SearchRunner:
     def publish(self, row: Row) -> None:
         """Put what `row` has decoded into the cache, just before SGLang retracts it."""
         self._rows.publish(row)
+
+    def let_go(self, rows: Sequence[Row]) -> bool:
+        """Rows have ended amid a batch: keep their KV cached, unless SGLang must do it."""
+        return self._rows.let_go(rows)
 
     def take_finished(self, reqs: Iterable[Req]) -> None:
         """SGLang ended some of these rows on its own?"""

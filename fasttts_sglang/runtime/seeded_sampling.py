@@ -60,12 +60,10 @@ def sample_from_logits(
     """AROUND Sampler.forward: seeded rows on a GPU, in few passes over the logits."""
     info, logits = sampling_info, logits_output.next_token_logits
     if (
-        info.sampling_seed is None
-        or info.is_any_greedy
+        not _is_ours(sampler, info)
         or return_logprob
         or any(info.return_sampling_masks or ())
         or not logits.is_cuda
-        or sampler.enable_deterministic
     ):
         return stock(
             sampler,
@@ -81,6 +79,20 @@ def sample_from_logits(
     return ids
 
 
+def _is_ours(sampler: Any, info: Any) -> bool:
+    """Whether rows are seeded and drawn by us: deterministic mode and argmax are SGLang's."""
+    return not (info.sampling_seed is None or info.is_any_greedy or sampler.enable_deterministic)
+
+
+def _filters(info: Any) -> bool:
+    return bool(info.need_top_p_sampling or info.need_top_k_sampling or info.need_min_p_sampling)
+
+
+def draws_from_logits(sampler: Any, info: Any) -> bool:
+    """Whether `draw` needs but seeds, temperatures and positions for the rows of a search."""
+    return _is_ours(sampler, info) and not _filters(info)
+
+
 def draw(logits: torch.Tensor, info: Any, positions: torch.Tensor) -> torch.Tensor:
     """A token per row of `logits` [n, vocab] on a GPU.
 
@@ -88,7 +100,7 @@ def draw(logits: torch.Tensor, info: Any, positions: torch.Tensor) -> torch.Tens
     """
     from . import gumbel
 
-    if not (info.need_top_p_sampling or info.need_top_k_sampling or info.need_min_p_sampling):
+    if not _filters(info):
         return gumbel.gumbel_argmax(logits, info.sampling_seed, positions, info.temperatures)
     from flashinfer.sampling import softmax
 

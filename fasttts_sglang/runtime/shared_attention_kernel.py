@@ -19,7 +19,8 @@ from ..scheduling.prefix_groups import MOST_MEMBERS, MOST_PARTS, WIDTH, most_wor
 TILE = 32  # queries of a group: heads of one KV head times rows
 _OWN_TILE = 16  # of a row; the least that a matrix instruction takes
 _BLOCK = 32  # tokens read at once; an own part is a multiple of it, as in SGLang's kernel
-_LAUNCH = {"num_warps": 4, "num_stages": 2, "maxnreg": 80}  # six side by side, as of SGLang's
+_SHARED_BLOCK = 64  # the same of a shared part
+_LAUNCH = {"num_warps": 4, "num_stages": 2, "maxnreg": 128}
 _SHORT = 96  # tokens behind a shared prefix that are not worth cutting
 
 
@@ -65,7 +66,10 @@ def _attend(
     tile: tl.constexpr,
     block: tl.constexpr,
 ):
-    """One part of the queries of `row` and `head`, [tile] each: tokens begin to end of a path."""
+    """One part of the queries of `row` and `head`, [tile] each: tokens begin to end of a path.
+
+    Slots are loaded a block ahead: else every block waits for them before it can load their KV.
+    """
     valid = row >= 0
     dims = tl.arange(0, dim)
     place = row[:, None] * query_row + head[:, None] * query_head + dims[None, :]
@@ -73,12 +77,14 @@ def _attend(
     highest = tl.full([tile], float("-inf"), tl.float32)
     total = tl.zeros([tile], tl.float32)
     mean = tl.zeros([tile, dim], tl.float32)
+    token = begin + tl.arange(0, block)
+    slot = tl.load(indices + first + token, mask=token < end, other=0)
     for at in tl.range(begin, end, block):
         token = at + tl.arange(0, block)
         there = token < end
-        slot = tl.load(indices + first + token, mask=there, other=0)
         at_key = slot[None, :] * key_slot + kv_head * key_head + dims[:, None]
         key = tl.load(keys + at_key, mask=there[None, :], other=0.0)
+        next_slot = tl.load(indices + first + token + block, mask=token + block < end, other=0)
         logits = tl.dot(query, key)
         logits *= scale
         logits = tl.where(there[None, :], logits, float("-inf"))
@@ -91,6 +97,7 @@ def _attend(
         mean += tl.dot(weights.to(value.dtype), value)
         total = total * shrink + tl.sum(weights, 1)
         highest = now
+        slot = next_slot
     tl.store(parts + out[:, None] * dim + dims[None, :], mean / total[:, None], mask=valid[:, None])
     tl.store(sums + out, highest + tl.log(total), mask=valid)
 
@@ -123,12 +130,15 @@ def _attend_all(
     tile: tl.constexpr,
     own_tile: tl.constexpr,
     block: tl.constexpr,
+    shared_block: tl.constexpr,
     short: tl.constexpr,
     own_parts: tl.constexpr,
     shared_parts: tl.constexpr,
     width: tl.constexpr,
     pdl: tl.constexpr,
 ):
+    if pdl:
+        tl.extra.cuda.gdc_wait()  # for the queries and the KV of this step
     program, kv_head = tl.program_id(0), tl.program_id(1)
     all_parts: tl.constexpr = own_parts + shared_parts
     if program < shared_programs:
@@ -165,7 +175,7 @@ def _attend_all(
                 value_head,
                 dim,
                 tile,
-                block,
+                shared_block,
             )
     else:
         own = (program - shared_programs) % rows
@@ -225,37 +235,45 @@ def _merge(
     short: tl.constexpr,
     own_parts: tl.constexpr,
     shared_parts: tl.constexpr,
+    most_parts: tl.constexpr,
     width: tl.constexpr,
     pdl: tl.constexpr,
 ):
+    """One row and head: the mean of its parts. Without a group step by step, as SGLang has it."""
     row, head = tl.program_id(0), tl.program_id(1)
-    if pdl:
-        tl.extra.cuda.gdc_wait()
     shared = tl.load(lines + row * width)
     shared_size = tl.load(lines + row * width + 1)
     length = tl.load(indptr + row + 1) - tl.load(indptr + row) - shared
     own_size = _own_size(length, tl.load(own_splits + row), shared, block, short)
+    own = tl.cdiv(length, own_size)
     dims = tl.arange(0, dim)
     begin = (row * heads + head) * (own_parts + shared_parts)
-    highest = -float("inf")
-    total = 0.0
-    mean = tl.zeros([dim], tl.float32)
-    own = tl.cdiv(length, own_size)
-    number = own
-    if shared > 0:
-        number += tl.cdiv(shared, shared_size)
-    for index in tl.range(0, number, num_stages=2):
-        part = tl.where(index < own, index, index - own + own_parts)
-        log_sum = tl.load(sums + begin + part)
-        value = tl.load(parts + (begin + part) * dim + dims)
-        now = tl.maximum(log_sum, highest)
-        shrink, weight = tl.exp(highest - now), tl.exp(log_sum - now)
-        mean *= shrink
-        mean += weight * value
-        total = total * shrink + weight
-        highest = now
     place = row * result_row + head * result_head + dims
-    tl.store(result + place, mean / total * value_scale)
+    if pdl:
+        tl.extra.cuda.gdc_wait()
+    if shared > 0:
+        part = tl.arange(0, most_parts)
+        there = tl.where(part < own_parts, part < own, (part - own_parts) * shared_size < shared)
+        log_sums = tl.load(sums + begin + part, mask=there, other=float("-inf"))
+        at = (begin + part)[:, None] * dim + dims[None, :]
+        means = tl.load(parts + at, mask=there[:, None], other=0.0)
+        weights = tl.exp(log_sums - tl.max(log_sums, 0))
+        both = tl.sum(means * weights[:, None], 0) / tl.sum(weights, 0)
+        tl.store(result + place, both * value_scale)
+    else:
+        highest = -float("inf")
+        total = 0.0
+        mean = tl.zeros([dim], tl.float32)
+        for index in tl.range(0, own, num_stages=2):
+            log_sum = tl.load(sums + begin + index)
+            value = tl.load(parts + (begin + index) * dim + dims)
+            now = tl.maximum(log_sum, highest)
+            shrink, weight = tl.exp(highest - now), tl.exp(log_sum - now)
+            mean *= shrink
+            mean += weight * value
+            total = total * shrink + weight
+            highest = now
+        tl.store(result + place, mean / total * value_scale)
 
 
 def decode_attention(
@@ -287,7 +305,7 @@ def decode_attention(
         lines: [rows or more, WIDTH] int32, of `Groups`; zeros where nothing is shared.
         work: [1 + MOST_WORK] int32, how many parts it has, and these.
         parts, sums: Scratch, float32 [rows, heads, own_parts + MOST_PARTS(, dim)].
-        pdl: Begin to launch the second kernel before the first has ended.
+        pdl: Begin to launch each of the two kernels before the one ahead of it has ended.
     """
     rows, heads, dim = queries.shape
     kv_heads = keys.shape[-2]
@@ -321,12 +339,14 @@ def decode_attention(
         TILE,
         max(_OWN_TILE, triton.next_power_of_2(per_kv_head)),
         _BLOCK,
+        _SHARED_BLOCK,
         _SHORT,
         own_parts,
         MOST_PARTS,
         WIDTH,
         pdl,
         **_LAUNCH,
+        **options,
     )
     _merge[rows, heads](
         parts,
@@ -344,9 +364,10 @@ def decode_attention(
         _SHORT,
         own_parts,
         MOST_PARTS,
+        triton.next_power_of_2(own_parts + MOST_PARTS),
         WIDTH,
         pdl,
-        num_warps=4,
+        num_warps=1,
         num_stages=2,
         **options,
     )

@@ -8,6 +8,7 @@ _MANAGERS = "sglang.srt.managers"
 _COMPONENTS = f"{_MANAGERS}.scheduler_components"
 _RADIX = "sglang.srt.mem_cache.radix_cache.RadixCache"
 _SAMPLER = "sglang.srt.layers.sampler.Sampler"
+_GRAPHS = "sglang.srt.model_executor.runner.decode_cuda_graph_runner.DecodeCudaGraphRunner"
 
 _CONTEXT = "sglang.srt.runtime_context"
 _PUBLISHED = (
@@ -59,6 +60,17 @@ SCHEDULER_USES = (
         f"{_SAMPLER}._sync_token_ids_across_tp",
         ("self", "batch_next_token_ids", "sampling_info"),
         "all ranks take the same tokens",
+    ),
+    Use(
+        f"{_GRAPHS}._capture_graph_size",
+        ("self", "bs", "num_tokens"),
+        "a burst's graphs stand between replays of the decode graph of their batch size",
+    ),
+    Use(f"{_GRAPHS}._make_graph_key", ("self", "size"), "likewise"),
+    Use(
+        "sglang.srt.layers.attention.triton_backend.TritonAttnBackend._apply_cuda_graph_metadata",
+        ("self", "bs", "req_pool_indices", "seq_lens", "forward_mode", "spec_info"),
+        "a burst's further steps attend to one token more",
     ),
     Use(
         f"{_RADIX}._insert_helper",

@@ -1,5 +1,6 @@
 """The verifier's requests to SGLang, and the KV memory that they use."""
 
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from sglang.srt.sampling.sampling_params import SamplingParams
 from sglang.srt.speculative.spec_info import SpeculativeAlgorithm
 
 from .kv_paths import KvEnd, KvPaths
+from .req_copies import another
 from .verifier_worker import VerifierWorker
 
 _SAMPLING = SamplingParams(max_new_tokens=0)  # nothing is drawn
@@ -25,6 +27,7 @@ class VerifierRows:
         self._paths = KvPaths(worker.tree)
         self._future_map = future_map
         self._count = 0
+        self._first = Req("fasttts-verifier", "", array("q"), _SAMPLING)
 
     @property
     def room(self) -> int:
@@ -38,7 +41,7 @@ class VerifierRows:
         not, so it is computed again.
         """
         self._count += 1
-        req = Req(f"fasttts-verifier-{self._count}", "", token_ids, _SAMPLING)
+        req = another(self._first, f"fasttts-verifier-{self._count}", token_ids, _SAMPLING)
         req.init_next_round_input(None)
         slots = self._paths.slots(known)
         if known is None or slots is None:

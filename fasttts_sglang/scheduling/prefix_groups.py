@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +19,7 @@ MOST_MEMBERS = WIDTH - MEMBERS
 MOST_PARTS = 8  # of one prefix
 MOST_GROUPS = 512
 WORTH_SHARING = 32  # tokens under which rows read for themselves
-_BLOCK = 32  # parts are multiples of it
-_SHORTEST = 64  # part, but the last
+_BLOCK = 64  # parts are multiples of it
 _PROGRAMS = 512  # into which a kernel's work should fall: a few per multiprocessor
 MOST_WORK = _PROGRAMS + MOST_GROUPS  # parts of all groups
 
@@ -80,7 +79,7 @@ def group(ends: Sequence[End], above: Above, most: int, kv_heads: int) -> Groups
     groups = [rows for rows, _ in found]
     lengths = np.array([min(depth, *(ends[row].cached for row in rows)) for rows, depth in found])
     least = -(-int(lengths.sum()) * kv_heads // _PROGRAMS)
-    size = _round_up(max(_SHORTEST, least, -(-int(lengths.max()) // MOST_PARTS)))
+    size = _round_up(max(_BLOCK, least, -(-int(lengths.max()) // MOST_PARTS)))
     sizes = [len(rows) for rows in groups]
     members = np.array([row for rows in groups for row in rows])
     of_group = np.repeat(np.arange(len(groups)), sizes)
@@ -103,25 +102,30 @@ def _gather(ends: Sequence[End], above: Above, most: int) -> list[tuple[list[int
     """
     waiting: dict[Any, list[int]] = {}
     heap: list[tuple[int, int, Any]] = []  # deepest first; the number keeps nodes from comparing
-
-    def wait(row: int, node: Any, depth: int) -> None:
-        if min(depth, ends[row].cached) < WORTH_SHARING:
-            return
-        if node not in waiting:
-            waiting[node] = []
-            heappush(heap, (-depth, row, node))
-        waiting[node].append(row)
-
-    for row, end in enumerate(ends):
-        wait(row, end.node, end.depth)
+    for row, (node, depth, cached) in enumerate(ends):
+        if depth < WORTH_SHARING or cached < WORTH_SHARING:
+            continue
+        if node in waiting:
+            waiting[node].append(row)
+        else:
+            waiting[node] = [row]
+            heap.append((-depth, row, node))
+    heapify(heap)
     found = []
     while heap:
         minus_depth, _, node = heappop(heap)
         for part in _parts(waiting.pop(node), most):
             if len(part) > 1:
                 found.append((part, -minus_depth))
+                continue
+            up, depth = above(node, -minus_depth)
+            if depth < WORTH_SHARING:
+                continue
+            if up in waiting:
+                waiting[up] += part
             else:
-                wait(part[0], *above(node, -minus_depth))
+                waiting[up] = part
+                heappush(heap, (-depth, part[0], up))
     return found
 
 

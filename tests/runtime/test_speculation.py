@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -129,20 +131,48 @@ def test_random_searches_and_cancellations_leave_nothing_behind(
     assert engine._client.status()["searches"] == 0
 
 
+GPU_ARGS = {
+    "attention_backend": "triton",
+    "disable_prefill_cuda_graph": True,
+    "cuda_graph_max_bs_decode": 128,
+    "max_total_tokens": 60_000,
+    "mem_fraction_static": 0.9,
+}
+
+
+def run_script(name: str, *args: Any, **env: str) -> tuple[dict[str, Any], str]:
+    """What tests.runtime.`name` prints behind its name, and its log."""
+    words = [json.dumps(args[0]), *map(str, args[1:])]
+    command = [sys.executable, "-m", f"tests.runtime.{name}", *words]
+    environment = {**os.environ, **env}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    log, mark = done.stdout + done.stderr, name.upper() + " "
+    marked = [line for line in done.stdout.splitlines() if line.startswith(mark)]
+    assert marked, log[-3000:]
+    print(marked[0][:200])
+    return json.loads(marked[0].removeprefix(mark)), log
+
+
 @pytest.mark.gpu
 def test_all_modes_give_the_same_result_on_a_gpu() -> None:
-    args = {
-        "attention_backend": "triton",
-        "disable_prefill_cuda_graph": True,
-        "cuda_graph_max_bs_decode": 128,
-        "max_total_tokens": 60_000,
-        "mem_fraction_static": 0.9,
-        "enable_deterministic_inference": True,
-    }
-    command = [sys.executable, "-m", "tests.runtime.modes", json.dumps(args), "30"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    marked = [line for line in done.stdout.splitlines() if line.startswith("MODES ")]
-    assert marked, done.stderr[-3000:]
-    print(marked[0])
-    found = json.loads(marked[0].removeprefix("MODES "))
+    found, _ = run_script("modes", {**GPU_ARGS, "enable_deterministic_inference": True}, 30)
     assert set(found["equal"].values()) == {30}, found
+
+
+@pytest.mark.gpu
+def test_bursts_give_the_same_result_as_single_steps_on_a_gpu() -> None:
+    """Behind the first step of a burst, CUDA graphs bring the batch forward."""
+    args = {**GPU_ARGS, "enable_deterministic_inference": True, "log_level": "info"}
+    (bursts, log), (single, _) = (run_script("bursts", args, 8, steps) for steps in (4, 1))
+    assert "FastTTS bursts: captured" in log, log[-3000:]
+    assert bursts == single
+
+
+@pytest.mark.gpu
+def test_bursts_draw_the_same_tokens_within_a_graph_and_without_on_a_gpu() -> None:
+    """If SGLang is to look at the logits, they are drawn from outside of graphs."""
+    args = {**GPU_ARGS, "log_level": "info"}
+    inside, log = run_script("bursts", args, 8, 4)
+    outside, _ = run_script("bursts", args, 8, 4, SGLANG_SANITIZE_NAN_LOGITS="1")
+    assert "FastTTS bursts: captured" in log, log[-3000:]
+    assert inside == outside
