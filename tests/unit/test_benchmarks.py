@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as bench
-from benchmarks import compare, options, plan, points, predicted, slices
+from benchmarks import compare, host_profile, options, plan, points, predicted, slices
 from benchmarks.baselines.stock import Prefilled, ReplayedSteps, StockPair
 from benchmarks.budget import GIB, RESERVE, kv_bytes_per_token, split, weight_bytes
 from benchmarks.hook_time import take_tokens_us
@@ -112,6 +112,15 @@ def test_a_baseline_without_any_cache_computes_every_path_again() -> None:
     begin = [len(found.ids[path[:-1]]) for path in found.ids if path]
     assert found.verifier_recomputed_tokens == sum(begin)
     assert found.recomputed_tokens == sum(begin) - len(begin)
+
+
+def test_a_host_profile_begins_below_the_scheduler_loop(tmp_path: Path) -> None:
+    loop = ["run_scheduler", "Scheduler.event_loop_overlap", "wrapper"]
+    stacks = [[*loop, "step", "score", 3], [*loop, "step", 4], [*loop, "Scheduler.run_batch", 2]]
+    (tmp_path / "0.json").write_text(json.dumps(stacks))
+    calls = host_profile.read(tmp_path / "0.json")
+    assert calls.count == 9
+    assert list(calls.lines(30, 9)) == ["  77.8 step", "    33.3 score"]
 
 
 def test_every_pair_shares_a_vocabulary() -> None:
