@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from .config import ENV, FastTTSConfig
 from .errors import ConfigError
-from .runtime import cpu
+from .runtime import arguments, cpu
 from .search.params import SearchParams
 from .search.result import SearchResult
 
@@ -58,9 +58,9 @@ class FastTTSEngine:
         config.register_algorithms()
         if server_args.get("dp_size", 1) != 1 or server_args.get("pp_size", 1) != 1:
             raise ConfigError("dp_size and pp_size must be 1: a search lives in one scheduler")
-        if cpu.prepare(model_path, config.verifier_path or None):
-            server_args = {**cpu.server_args(), **server_args}
-        self._engine = _start({"model_path": model_path, "page_size": 1, **server_args}, config)
+        on_cpu = cpu.prepare(model_path, config.verifier_path or None)
+        server_args |= arguments.for_this_machine(server_args, on_cpu=on_cpu)
+        self._engine = _start({"model_path": model_path, **server_args}, config)
         self._client = self._engine.tokenizer_manager.fasttts
         self.model_path = model_path
         self._endpoint: EngineEndpoint | None = None
