@@ -26,7 +26,7 @@ from fasttts_sglang.search.params import SPECULATION
 
 from .environment import describe
 from .measures import spread
-from .setting import BRANCH, QUICK, Setting, shaped
+from .setting import BRANCH, Setting, of_pair
 from .shapes import PAIRS
 from .systems import Ours
 
@@ -150,12 +150,7 @@ def main() -> None:
     args = parser.parse_args()
     if BASE not in args.modes:
         parser.error(f"--modes: must contain {BASE}, which the others are compared with")
-    setting = QUICK
-    if args.pair != "tiny":
-        generator, verifier = args.pair.split("+")
-        rows = [args.n + args.concurrency]
-        gpu = torch.cuda.is_available()
-        setting = shaped(generator, verifier, rows, "{}", None, gpu=gpu)
+    setting = of_pair(args.pair, args.n + args.concurrency, gpu=torch.cuda.is_available())
     load = Load(args.requests, args.concurrency, setting.prompt_tokens, args.tokens)
     with tempfile.TemporaryDirectory() as folder:
         ours = Ours(setting, None, {}, Path(folder))

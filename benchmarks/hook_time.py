@@ -25,7 +25,7 @@ from fasttts_sglang.search.replay import Replay, ReplaySpec
 
 from .environment import describe
 from .measures import spread
-from .setting import BRANCH, QUICK, Setting, shaped
+from .setting import BRANCH, Setting, of_pair
 from .shapes import PAIRS
 from .systems import Ours
 
@@ -109,11 +109,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    setting = QUICK
-    if args.pair != "tiny":
-        generator, verifier = args.pair.split("+")
-        gpu = torch.cuda.is_available()
-        setting = shaped(generator, verifier, [args.n], "{}", None, gpu=gpu)
+    setting = of_pair(args.pair, args.n, gpu=torch.cuda.is_available())
     taken = take_tokens_us(args.n)
     if args.tokens_only:
         print(f"taking the tokens of {args.n} rows: {taken:.3g} µs")

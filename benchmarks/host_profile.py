@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .environment import describe
-from .setting import BRANCH, QUICK, shaped
+from .setting import BRANCH, of_pair
 from .shapes import PAIRS
 
 FOLDER = "FASTTTS_HOST_PROFILE"  # where the scheduler process leaves its samples
@@ -121,9 +121,7 @@ def main() -> None:
     parser.add_argument("--least", type=float, default=0.5, help="percent of the samples")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    setting = QUICK
-    if args.pair != "tiny":
-        setting = shaped(*args.pair.split("+"), [args.n], "{}", None, gpu=torch.cuda.is_available())
+    setting = of_pair(args.pair, args.n, gpu=torch.cuda.is_available())
     params = SearchParams(n=args.n, branch=BRANCH, temperature=1.0, stop=(), speculation="full")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

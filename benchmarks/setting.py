@@ -63,6 +63,11 @@ QUICK = Setting(
 )
 
 
+def of_pair(pair: str, rows: int, *, gpu: bool) -> Setting:
+    """Of two shapes, or "tiny"; decode batches have so many rows, and memory is ample."""
+    return QUICK if pair == "tiny" else shaped(*pair.split("+"), [rows], "{}", None, gpu=gpu)
+
+
 def shaped(
     generator: str,
     verifier: str,

@@ -16,7 +16,8 @@ from sglang.srt.layers.attention.triton_backend import TritonAttnBackend
 from sglang.srt.model_executor.forward_batch_info import ForwardMode
 from sglang.srt.model_executor.runner_backend.full_cuda_graph_backend import FullCudaGraphBackend
 
-from .seeded_sampling import draw, draws_from_logits
+from .gumbel import gumbel_argmax
+from .seeded_sampling import draws_from_logits
 
 logger = logging.getLogger(__name__)
 
@@ -107,8 +108,8 @@ class BurstGraphs:
     # -- captured ----------------------------------------------------------------------
 
     def _draw(self, size: int, logits: torch.Tensor) -> None:
-        info = _Plain(self._seeds[:size], self._temperatures[:size])
-        self._tokens[:size].copy_(draw(logits[:size], info, self._buffers.positions[:size]))
+        per_row = self._seeds, self._buffers.positions, self._temperatures
+        self._tokens[:size].copy_(gumbel_argmax(logits[:size], *(some[:size] for some in per_row)))
 
     def _advance(self, size: int) -> None:
         """What SGLang's `load_batch` does, from the step before.
@@ -143,7 +144,6 @@ class BurstGraphs:
                 with torch.cuda.stream(stream):
                     self._step.zero_()
                     act()  # compiles kernels
-                    self._step.zero_()
                 torch.cuda.synchronize()
                 with torch.cuda.graph(graph, pool=pool, stream=stream):
                     act()
@@ -153,16 +153,6 @@ class BurstGraphs:
         return _Pair(
             captured(lambda: self._draw(size, logits)), captured(lambda: self._advance(size))
         )
-
-
-class _Plain(NamedTuple):
-    """Of SGLang's SamplingBatchInfo, what `draw` reads when nothing is filtered."""
-
-    sampling_seed: torch.Tensor
-    temperatures: torch.Tensor
-    need_top_p_sampling: bool = False
-    need_top_k_sampling: bool = False
-    need_min_p_sampling: bool = False
 
 
 def _probes() -> bool:

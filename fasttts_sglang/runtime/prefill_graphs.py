@@ -19,8 +19,8 @@ from sglang.srt.model_executor.forward_context import ForwardContext, forward_co
 logger = logging.getLogger(__name__)
 
 # Tokens of a batch, and at most of a row. The attention kernel starts a program per head, row and
-# 128 tokens that a row may have; one without work still takes 1 µs. So there are graphs for short
-# rows, and few for long ones.
+# 128 tokens that a row may have, whether it has them or not. So there are graphs for short rows,
+# and few for long ones.
 _SHORT, _LONG = 256, 512
 _SHAPES = (
     *((size, min(size, _SHORT)) for size in (128, 256, 384, 512, 768, 1024, 1536, 2048)),

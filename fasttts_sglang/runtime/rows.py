@@ -222,7 +222,9 @@ class RowFactory:
         self._update((), rows)
         return True
 
-    def _update(self, going_on: Sequence[tuple[Row, Branch]], ended: Sequence[Row]) -> None:
+    def _update(
+        self, going_on: Sequence[tuple[Row, Branch]], ended: Sequence[Row], *, keep: bool = True
+    ) -> None:
         assert self._paths is not None
         known = [self._known(row) for row in ended]
         for row, length in zip(ended, known, strict=True):
@@ -230,7 +232,7 @@ class RowFactory:
         branches = [branch for _, branch in going_on] + [row.branch for row in ended]
         extended, released = self._paths.update(
             [(row.req, min(row.req.kv_committed_len, self._known(row))) for row, _ in going_on],
-            [(row.req, length) for row, length in zip(ended, known, strict=True)],
+            [(r.req, length if keep else None) for r, length in zip(ended, known, strict=True)],
         )
         for branch, end in zip(branches, extended + released, strict=True):
             branch.kv = end
@@ -268,10 +270,8 @@ class RowFactory:
         return running
 
     def _release(self, row: Row, *, keep: bool) -> None:
-        known = self._known(row)
         if self._paths is not None:
-            row.search.counts.overrun += max(0, row.req.kv_committed_len - known)
-            _, (row.branch.kv,) = self._paths.update((), [(row.req, known if keep else None)])
+            self._update((), [row], keep=keep)
             return
         if keep and getattr(self._tree, "disable_finished_insert", False):  # deterministic mode
             self._publish_from_root(row)

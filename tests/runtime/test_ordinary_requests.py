@@ -1,14 +1,12 @@
 """Ordinary requests on a server with our plugin give the tokens that stock SGLang gives."""
 
-import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from .ordinary import REQUESTS
+from .scripts import run_script
 
 GREEDY = [i for i, r in enumerate(REQUESTS) if r["sampling_params"]["temperature"] == 0]
 """What stock SGLang reproduces from one start to the next. Sampled rows share one stream of random
@@ -17,12 +15,7 @@ That batches without a search keep SGLang's own sampler is tested in test_seeded
 
 
 def run(kind: str, engine_args: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.runtime.ordinary", kind, json.dumps(engine_args)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    marked = [line for line in done.stdout.splitlines() if line.startswith("ORDINARY ")]
-    assert marked, done.stderr[-3000:]
-    result: dict[str, Any] = json.loads(marked[-1].removeprefix("ORDINARY "))
-    return result
+    return run_script("ordinary", kind, engine_args)[0]
 
 
 def compare(stock: dict[str, Any], ours: dict[str, Any], numbers: list[int]) -> None:

@@ -1,14 +1,9 @@
 """Speculation on real SGLang: it changes when tokens are decoded, never which."""
 
 import asyncio
-import json
-import os
 import random
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -18,6 +13,7 @@ from fasttts_sglang.search.algorithms import BUILT_IN
 from fasttts_sglang.search.params import SPECULATION
 
 from .modes import WIDE, results, summary, tree
+from .scripts import run_script
 
 PROBLEMS = tiny_task.problems(91, 4, "heldout")
 
@@ -138,31 +134,19 @@ GPU_ARGS = {
     "max_total_tokens": 60_000,
     "mem_fraction_static": 0.9,
 }
-
-
-def run_script(name: str, *args: Any, **env: str) -> tuple[dict[str, Any], str]:
-    """What tests.runtime.`name` prints behind its name, and its log."""
-    words = [json.dumps(args[0]), *map(str, args[1:])]
-    command = [sys.executable, "-m", f"tests.runtime.{name}", *words]
-    environment = {**os.environ, **env}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
-    log, mark = done.stdout + done.stderr, name.upper() + " "
-    marked = [line for line in done.stdout.splitlines() if line.startswith(mark)]
-    assert marked, log[-3000:]
-    print(marked[0][:200])
-    return json.loads(marked[0].removeprefix(mark)), log
+DETERMINISTIC = {**GPU_ARGS, "enable_deterministic_inference": True}
 
 
 @pytest.mark.gpu
 def test_all_modes_give_the_same_result_on_a_gpu() -> None:
-    found, _ = run_script("modes", {**GPU_ARGS, "enable_deterministic_inference": True}, 30)
+    found, _ = run_script("modes", DETERMINISTIC, 30)
     assert set(found["equal"].values()) == {30}, found
 
 
 @pytest.mark.gpu
 def test_bursts_give_the_same_result_as_single_steps_on_a_gpu() -> None:
     """Behind the first step of a burst, CUDA graphs bring the batch forward."""
-    args = {**GPU_ARGS, "enable_deterministic_inference": True, "log_level": "info"}
+    args = {**DETERMINISTIC, "log_level": "info"}
     (bursts, log), (single, _) = (run_script("bursts", args, 8, steps) for steps in (4, 1))
     assert "FastTTS bursts: captured" in log, log[-3000:]
     assert bursts == single
