@@ -92,7 +92,9 @@ def _plan(args: argparse.Namespace, shares: list[float | None]) -> list[Slice]:
     if args.ablate:
         parts = plan.ablation(shares[0], args.our_share, args.planned_share)
     else:
-        parts = plan.comparison(args.modes, shares, args.our_share, dict(args.variant))
+        parts = plan.comparison(
+            args.modes, shares, args.our_share, dict(args.variant), args.stock_attention
+        )
     return plan.apart(parts) if args.together > 1 else parts
 
 
@@ -117,7 +119,9 @@ def _measure(
 ) -> list[dict[str, Any]]:
     """Boot what `parts[number]` needs and measure it; returns the records of the real task."""
     part = parts[number]
-    stock = Stock(setting, part.share, folder) if part.has_stock else None
+    stock = None
+    if part.has_stock:
+        stock = Stock(setting, part.share, folder, part.stock_attention)
     ours = Ours(setting, part.our_share, part.config, folder) if part.has_ours else None
     alone = args.slice is None
     turn = nullcontext if alone else slices.Turns(args.log)

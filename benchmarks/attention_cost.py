@@ -11,7 +11,7 @@ attention in float32. Times are of a layer within a CUDA graph of several, each 
 import argparse
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from .measures import spread
 SHAPES = {"1.5b": (12, 2), "7b": (28, 4)}  # heads and KV heads
 DIM, LAYERS, SLOTS, MAX_SPLITS = 128, 14, 200_000, 8
 _ROUNDS = 15
-_TOLERANCE = 1e-2  # of bfloat16 results, relative
+TOLERANCE = 1e-2  # of bfloat16 results, relative
 
 
 def paths(rows: int, siblings: int, prefix: int, own: int) -> tuple[list[End], Any]:
@@ -98,6 +98,37 @@ def measure(shape: str, rows: int, siblings: int, prefix: int, own: int) -> dict
         return run
 
     kernels = {"SGLang": stock, "shared": ours((lines.cuda(), work.cuda())), "alone": ours(alone)}
+    results, micro = in_turn(kernels, result)
+    keys, values = (side.float().repeat_interleave(heads // kv_heads, 1) for side in kv[-1])
+    exact = torch.stack(
+        [
+            torch.einsum(
+                "ht,thd->hd",
+                torch.einsum("hd,thd->ht", query, keys[path]).mul(scale).softmax(-1),
+                values[path],
+            )
+            for query, path in zip(queries.float(), slots, strict=True)
+        ]
+    )
+    errors = {name: ((r - exact).norm() / exact.norm()).item() for name, r in results.items()}
+    assert max(errors.values()) < TOLERANCE, errors
+    assert torch.equal(results["alone"], results["SGLang"]), "ordinary rows come out otherwise"
+    return {"us": micro, "errors": errors}
+
+
+def in_turn(
+    kernels: Mapping[str, Callable[[], None]], result: Any
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """Run kernels for LAYERS layers each, as CUDA graphs, one after the other in every round.
+
+    Args:
+        result: What all of them write.
+
+    Returns:
+        What each wrote, in float32, and its microseconds per layer.
+    """
+    import torch
+
     results, graphs = {}, {}
     for name, run in kernels.items():
         result.fill_(float("nan"))
@@ -117,21 +148,23 @@ def measure(shape: str, rows: int, siblings: int, prefix: int, own: int) -> dict
             torch.cuda.synchronize()
             if turn:
                 micro[name].append(1e3 * begin.elapsed_time(end) / LAYERS)
-    keys, values = (side.float().repeat_interleave(heads // kv_heads, 1) for side in kv[-1])
-    exact = torch.stack(
-        [
-            torch.einsum(
-                "ht,thd->hd",
-                torch.einsum("hd,thd->ht", query, keys[path]).mul(scale).softmax(-1),
-                values[path],
-            )
-            for query, path in zip(queries.float(), slots, strict=True)
-        ]
-    )
-    errors = {name: ((r - exact).norm() / exact.norm()).item() for name, r in results.items()}
-    assert max(errors.values()) < _TOLERANCE, errors
-    assert torch.equal(results["alone"], results["SGLang"]), "ordinary rows come out otherwise"
-    return {"us": micro, "errors": errors}
+    return results, micro
+
+
+def write(out: Path | None, title: str, table: list[str], figures: list[Any]) -> None:
+    """Print the table behind one JSON line; write a report to `out`."""
+    import torch
+
+    record = json.dumps({"environment": describe(), "figures": figures})
+    text = "\n".join(table)
+    if out:
+        command = f"    {describe()['command']}\n"
+        out.write_text(
+            f"# {title}: {torch.cuda.get_device_name()}\n\n{command}\n{text}\n\n"
+            f"```json\n{record}\n```\n"
+        )
+    print(record)
+    print(text)
 
 
 def main() -> None:
@@ -162,16 +195,7 @@ def main() -> None:
             cells = " | ".join(spread(found["us"][name]) for name in ("SGLang", "shared", "alone"))
             table.append(f"| {shape} | {rows} | {cells} |")
             print(table[-1], flush=True)
-    record = json.dumps({"environment": describe(), "figures": figures})
-    text = "\n".join(table)
-    if args.out:
-        command = f"    {describe()['command']}\n"
-        args.out.write_text(
-            f"# Decode attention: {torch.cuda.get_device_name()}\n\n{command}\n{text}\n\n"
-            f"```json\n{record}\n```\n"
-        )
-    print(record)
-    print(text)
+    write(args.out, "Decode attention", table, figures)
 
 
 if __name__ == "__main__":

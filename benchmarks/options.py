@@ -72,6 +72,13 @@ def parse(description: str | None, argv: Sequence[str] | None = None) -> argpars
         metavar="NAME=JSON",
         help="also ours with these FastTTSConfig fields, as burst2='{\"decode_burst\": 2}'",
     )
+    parser.add_argument(
+        "--stock-attention",
+        nargs="+",
+        default=[],
+        metavar="BACKEND",
+        help="also the baseline with these attention backends, as flashinfer or fa3",
+    )
     parser.add_argument("--out", type=Path, help="write the report here, and plots beside it")
     parser.add_argument("--log", type=Path, help="append every search here; go on where it ends")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time")

@@ -23,6 +23,7 @@ class Slice:
     share: float | None = None  # of the KV budget, for the stock verifier
     our_share: float | None = None  # likewise with us
     config: Mapping[str, Any] = field(default_factory=dict)  # FastTTSConfig changes of ours
+    stock_attention: str | None = None  # the stock pair's attention backend; None: as with us
 
     @property
     def has_stock(self) -> bool:
@@ -74,17 +75,24 @@ def comparison(
     shares: Sequence[float | None],
     our_share: float | None,
     variants: Mapping[str, Mapping[str, Any]] | None = None,
+    stock_attention: Sequence[str] = (),
 ) -> list[Slice]:
     """Ours beside the baseline at the first share; at the others the baseline alone.
 
     Args:
         variants: FastTTSConfig changes by name; each is measured too, in an engine of its own.
+        stock_attention: Attention backends of further baselines, with the first share.
     """
     ours = [Column(our_name(mode), {"speculation": mode}) for mode in modes]
     first = Slice((Column(stock_name(shares[0])), *ours), shares[0], our_share)
     others = [
         Slice((Column(f"fasttts, {name}", {}),), None, our_share, config)
         for name, config in (variants or {}).items()
+    ]
+    name = stock_name(shares[0])
+    others += [
+        Slice((Column(f"{name}, {backend}"),), shares[0], stock_attention=backend)
+        for backend in stock_attention
     ]
     return [first, *others, *sweep([share for share in shares[1:] if share is not None])]
 

@@ -21,11 +21,16 @@ class Stock:
     Args:
         share: The verifier's part of the KV budget; without a budget it does not matter.
         folder: Where to write the models' configs.
+        attention: Its attention backend; None: the setting's.
     """
 
-    def __init__(self, setting: Setting, share: float | None, folder: Path) -> None:
+    def __init__(
+        self, setting: Setting, share: float | None, folder: Path, attention: str | None = None
+    ) -> None:
         self._spec = ReplaySpec.from_json(setting.spec)
         args = setting.stock(share)
+        if attention is not None:
+            args["attention_backend"] = attention
         if setting.generator == "tiny":
             verifier = convert(TINY / "verifier", folder / "tiny-reward-model")
             self.pair = StockPair(str(TINY / "generator"), verifier, **args)

@@ -2,7 +2,7 @@
 
 A verifier batch is small: launching its kernels one by one from Python takes two to three times as
 long as running them, and blocks the scheduler. So a whole forward is captured for a few sizes, on
-the triton attention backend, whose kernel takes the lengths of all rows from device memory.
+the triton attention backend, where kernels take the lengths of all rows from device memory.
 SGLang's own prefill graphs break at every attention layer.
 """
 
@@ -16,16 +16,11 @@ from sglang.srt.managers.schedule_batch import ScheduleBatch
 from sglang.srt.model_executor.forward_batch_info import ForwardBatch, ForwardMode
 from sglang.srt.model_executor.forward_context import ForwardContext, forward_context
 
+from .verifier_attention import VerifierAttention
+
 logger = logging.getLogger(__name__)
 
-# Tokens of a batch, and at most of a row. The attention kernel starts a program per head, row and
-# 128 tokens that a row may have, whether it has them or not. So there are graphs for short rows,
-# and few for long ones.
-_SHORT, _LONG = 256, 512
-_SHAPES = (
-    *((size, min(size, _SHORT)) for size in (128, 256, 384, 512, 768, 1024, 1536, 2048)),
-    *((size, _LONG) for size in (512, 1024, 2048)),
-)
+_SIZES = (128, 256, 384, 512, 768, 1024, 1536, 2048)  # tokens of a batch
 _TOKENS_PER_ROW = 24  # at least so many on average
 _PREFIX_PER_TOKEN = 128  # and at most so many cached ones per new one
 
@@ -35,7 +30,6 @@ class _Captured:
     """One graph and the memory that it reads and writes."""
 
     graph: torch.cuda.CUDAGraph
-    longest: int  # new tokens of a row
     input_ids: torch.Tensor  # [tokens] int64
     positions: torch.Tensor  # [tokens] int64
     out_cache_loc: torch.Tensor  # [tokens] int64; slot 0 is SGLang's dummy
@@ -44,10 +38,9 @@ class _Captured:
     kv_indices: torch.Tensor  # [tokens * _PREFIX_PER_TOKEN] int64
     values: torch.Tensor  # [tokens, ...]
 
-    def fits(self, tokens: int, rows: int, longest: int, prefix: int) -> bool:
+    def fits(self, tokens: int, rows: int, prefix: int) -> bool:
         return (
             tokens <= len(self.input_ids)
-            and longest <= self.longest
             and rows < len(self.qo_indptr)
             and prefix <= len(self.kv_indices)
         )
@@ -56,23 +49,23 @@ class _Captured:
 class PrefillGraphs:
     """Captured when it is made; replayed on any stream, one batch after the other."""
 
-    max_tokens = max(size for size, _ in _SHAPES)
+    max_tokens = max(_SIZES)
     max_rows = max_tokens // _TOKENS_PER_ROW
 
     def __init__(self, runner: Any) -> None:
         self._runner = runner
         self._backend: Any = runner.attn_backend
+        self._attention = VerifierAttention(self._backend)
         # apart from the decode graphs: both may run at the same time
         pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
         # the largest first: the others then fit into its memory
-        shapes = sorted(_SHAPES, reverse=True)
-        self._captured = [self._capture(*shape, pool, stream) for shape in shapes][::-1]
+        sizes = sorted(_SIZES, reverse=True)
+        self._captured = [self._capture(size, pool, stream) for size in sizes][::-1]
 
     def replay(self, batch: ScheduleBatch) -> torch.Tensor | None:
         """The head's values of all new tokens of `batch`, or None if no graph fits."""
         tokens, rows, prefix = batch.extend_num_tokens, len(batch.reqs), sum(batch.prefix_lens)
-        needs = tokens, rows, max(batch.extend_lens), prefix
-        to = next((to for to in self._captured if to.fits(*needs)), None)
+        to = next((to for to in self._captured if to.fits(tokens, rows, prefix)), None)
         if to is None:
             return None
         forward = ForwardBatch.init_new(batch, self._runner, return_hidden_states_before_norm=False)
@@ -90,7 +83,7 @@ class PrefillGraphs:
         to.graph.replay()
         return to.values[:tokens]
 
-    def _capture(self, size: int, longest: int, pool: Any, stream: torch.cuda.Stream) -> _Captured:
+    def _capture(self, size: int, pool: Any, stream: torch.cuda.Stream) -> _Captured:
         rows = size // _TOKENS_PER_ROW
         device = self._runner.device
 
@@ -99,7 +92,6 @@ class PrefillGraphs:
 
         made = _Captured(
             torch.cuda.CUDAGraph(),
-            longest,
             zeros(size),
             zeros(size),
             zeros(size),
@@ -121,7 +113,7 @@ class PrefillGraphs:
         self._backend.forward_metadata = ForwardMetadata(
             attn_logits=None,
             attn_lse=None,
-            max_extend_len=longest,
+            max_extend_len=size,
             num_kv_splits=None,
             kv_indptr=made.kv_indptr,
             kv_indices=made.kv_indices,
@@ -140,6 +132,8 @@ class PrefillGraphs:
                 for _ in range(2):  # compiles kernels
                     model.forward(made.input_ids, made.positions, forward)
             torch.cuda.synchronize()
+            if not self._attention.usual:
+                raise NotImplementedError("its attention is of another kind")
             with torch.cuda.graph(made.graph, pool=pool, stream=stream):
                 output = model.forward(made.input_ids, made.positions, forward)
                 made.values = output.embeddings

@@ -177,6 +177,14 @@ def test_variants_are_measured_in_engines_of_their_own() -> None:
     ]
 
 
+def test_other_attention_backends_are_baselines_of_their_own() -> None:
+    args = options.parse(None, ["--gpu", "--stock-attention", "flashinfer"])
+    first, other = plan.comparison(["full"], [0.3], 0.3, stock_attention=args.stock_attention)
+    assert first.stock_attention is None
+    assert [column.name for column in other.columns] == ["stock, 30 % verifier, flashinfer"]
+    assert (other.stock_attention, other.share, other.has_ours) == ("flashinfer", 0.3, False)
+
+
 @pytest.mark.parametrize(
     ("variant", "message"),
     [

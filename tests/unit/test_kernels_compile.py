@@ -8,14 +8,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from fasttts_sglang.runtime import gumbel, shared_attention_kernel
+from fasttts_sglang.runtime import gumbel, shared_attention_kernel, verifier_attention
 from fasttts_sglang.runtime.attend_kernel import attend_all
 from fasttts_sglang.runtime.merge_kernel import merge
 
 POINTERS = {
-    **dict.fromkeys(("queries", "keys", "values", "result"), "*bf16"),
+    **dict.fromkeys(("queries", "keys", "values", "result", "new_keys", "new_values"), "*bf16"),
     **dict.fromkeys(("parts", "sums", "weights", "temperatures", "best_value"), "*fp32"),
-    **dict.fromkeys(("indptr", "own_splits", "lines", "work", "best_column"), "*i32"),
+    **dict.fromkeys(("indptr", "starts", "path_starts", "own_splits", "lines", "work"), "*i32"),
+    "best_column": "*i32",
     **dict.fromkeys(("indices", "seeds", "positions"), "*i64"),
     **dict.fromkeys(("scale", "value_scale"), "fp32"),
 }
@@ -72,3 +73,18 @@ def test_seeded_sampling(
     rows = torch.zeros(4, dtype=torch.int64)
     temperatures = torch.ones(4) if from_logits else None
     gumbel.gumbel_argmax(torch.zeros(4, 20_000), rows, rows, temperatures)
+
+
+@pytest.mark.parametrize("capability", [89, 90])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(12, 2), (28, 4)])
+def test_verifier_attention(
+    capability: int, heads: int, kv_heads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Launched(verifier_attention.attend_new, capability)
+    monkeypatch.setattr(verifier_attention, "attend_new", kernel)
+    queries, keys = torch.zeros(8, heads, 128), torch.zeros(16, kv_heads, 128)
+    table = torch.zeros(5, dtype=torch.int32)
+    verifier_attention.extend_attention(
+        *(queries, keys, keys, queries, keys, keys, table, table, table, 1.0)
+    )
+    assert 0 < kernel.shared_bytes <= 99 << 10  # what a program on a small GPU may have
