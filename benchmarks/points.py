@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from fasttts_sglang.memory.machines import Machine
-from fasttts_sglang.memory.roofline import generator_seconds, verifier_seconds
+from fasttts_sglang.memory.roofline import generator_seconds, round_seconds, verifier_seconds
 
 from .predicted import models, workload
 from .setting import Setting
@@ -63,10 +63,7 @@ class Point:
     measured_s: float
     generator_s: float  # predicted
     verifier_s: float  # predicted
-
-    @property
-    def predicted_s(self) -> float:
-        return self.generator_s + self.verifier_s
+    predicted_s: float  # of both
 
     @property
     def off(self) -> float:
@@ -110,6 +107,7 @@ def _point(setting: Setting, runs: Sequence[Run], n: int) -> Point:
         measured_s=statistics.median(run.total_s / run.rounds for run in runs),
         generator_s=predicted[0],
         verifier_s=predicted[1],
+        predicted_s=round_seconds(machine, *predicted),
     )
 
 
@@ -118,9 +116,9 @@ def report(found: Sequence[Point]) -> str:
 
     >>> common = {"pair": "a+b", "n": 8, "generator_tokens": 9, "verifier_tokens": 9, "seeds": 1}
     >>> planned = Point(**common, share=0.3, planned=True, measured_s=1.1, generator_s=1.0,
-    ...                 verifier_s=0.21)
+    ...                 verifier_s=0.21, predicted_s=1.21)
     >>> other = Point(**common, share=0.5, planned=False, measured_s=1.0, generator_s=0.9,
-    ...               verifier_s=0.4)
+    ...               verifier_s=0.4, predicted_s=1.3)
     >>> lines = report([planned, other]).splitlines()
     >>> print(lines[2])
     | a+b | 8 | 0.300 (plan) | 9 + 9 | 1.100 | 1.210 | 1.000 + 0.210 | +10 % | 1 |

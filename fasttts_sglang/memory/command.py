@@ -60,7 +60,7 @@ def plan(
     offload = predict_offload(best, generator, reward)
     if as_json:
         shapes = {"generator": generator.name, "verifier": reward.name}
-        columns = ("verifier_fraction", "generator_s", "verifier_s")
+        columns = ("verifier_fraction", "generator_s", "verifier_s", "round_s")
         points = [dict(zip(columns, point, strict=True)) for point in curve]
         host = {**asdict(offload), "saved_s": offload.saved_s}
         print(json.dumps({"models": shapes, **best.to_dict(), "offload": host, "curve": points}))
@@ -73,7 +73,7 @@ def plan(
 
 
 def _print(
-    best: Plan, curve: list[tuple[float, float, float]], generator: ModelShape, reward: ModelShape
+    best: Plan, curve: list[tuple[float, ...]], generator: ModelShape, reward: ModelShape
 ) -> None:
     work = best.workload
     print(
@@ -95,13 +95,14 @@ def _print(
         )
     print(
         f"\n{best.round_s:.3f} s per round, {best.round_s * work.rounds:.2f} s per search;"
-        f" {best.rows_at_once} of {work.n} rows decode at once.\n"
+        f" {best.rows_at_once} of {work.n} rows decode at once;"
+        f" {1 - best.machine.verifier_waits:.0%} of the verifier's time runs beside.\n"
         "needed: tokens that would hold everything; again: tokens per round computed again.\n"
     )
     print(f"{'verifier':>10}{'s/round':>10}{'generator':>11}{'verifier':>10}")
     last = len(curve) - 1
-    for fraction, generator_s, verifier_s in (curve[i * last // (_ROWS - 1)] for i in range(_ROWS)):
-        total = generator_s + verifier_s
+    for i in range(_ROWS):
+        fraction, generator_s, verifier_s, total = curve[i * last // (_ROWS - 1)]
         print(f"{fraction:>10.3f}{total:>10.3f}{generator_s:>11.3f}{verifier_s:>10.3f}")
 
 
@@ -121,7 +122,7 @@ def _print_offload(offload: HostOffload) -> None:
     )
 
 
-def _draw(best: Plan, curve: list[tuple[float, float, float]], path: Path) -> None:
+def _draw(best: Plan, curve: list[tuple[float, ...]], path: Path) -> None:
     try:
         import matplotlib
     except ImportError as exc:
@@ -129,8 +130,7 @@ def _draw(best: Plan, curve: list[tuple[float, float, float]], path: Path) -> No
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    fractions, generator_s, verifier_s = zip(*curve, strict=True)
-    total = [a + b for a, b in zip(generator_s, verifier_s, strict=True)]
+    fractions, generator_s, verifier_s, total = zip(*curve, strict=True)
     figure, panel = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
     panel.plot(fractions, generator_s, label="generator", color="#4477aa")
     panel.plot(fractions, verifier_s, label="verifier", color="#ee6677")

@@ -11,6 +11,7 @@ from .machines import Machine
 from .roofline import (
     generator_recomputed,
     generator_seconds,
+    round_seconds,
     verifier_recomputed,
     verifier_seconds,
 )
@@ -31,7 +32,7 @@ class Share:
         kv_bytes: Of the budget.
         kv_tokens: That fit into them.
         needed_tokens: That would hold everything, so that more gains nothing.
-        round_s: Predicted seconds of a round, averaged over the rounds of a search.
+        round_s: Predicted seconds that this model works in a round, averaged over the rounds.
         recomputed_tokens: Predicted tokens per round computed again because they were evicted.
     """
 
@@ -63,8 +64,8 @@ class Plan:
 
     @property
     def round_s(self) -> float:
-        """Predicted seconds of a round: the models take turns on the GPU."""
-        return self.generator.round_s + self.verifier.round_s
+        """Predicted seconds of a round of both models."""
+        return round_seconds(self.machine, self.generator.round_s, self.verifier.round_s)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object."""
@@ -106,7 +107,8 @@ class Planner:
         in_proportion = budget_bytes * verifier.most / (verifier.most + generator.most)
         splits = np.concatenate((verifier.sizes, budget_bytes - generator.sizes, [in_proportion]))
         splits = np.clip(splits, verifier.least, budget_bytes - generator.least)
-        seconds = generator.seconds_at(budget_bytes - splits) + verifier.seconds_at(splits)
+        both = generator.seconds_at(budget_bytes - splits), verifier.seconds_at(splits)
+        seconds = round_seconds(self.machine, *both)
         equal = splits[seconds <= seconds.min() * (1 + _TIE)]
         chosen = equal[np.abs(equal - in_proportion).argmin()]
         return self.at(budget_bytes, int(chosen))
@@ -138,16 +140,13 @@ class Planner:
         if budget_bytes < least:
             refuse(self.workload.longest_tokens, least - budget_bytes)
 
-    def curve(self, budget_bytes: int, points: int = 101) -> list[tuple[float, float, float]]:
-        """Verifier's fraction, generator's and verifier's seconds, of evenly spaced splits."""
+    def curve(self, budget_bytes: int, points: int = 101) -> list[tuple[float, ...]]:
+        """Verifier's fraction; seconds of generator, verifier and a round; of even splits."""
         self.check(budget_bytes)
         low, high = self._verifier.least, budget_bytes - self._generator.least
         splits = np.linspace(low, high, points)
-        columns = (
-            splits / budget_bytes,
-            self._generator.seconds_at(budget_bytes - splits),
-            self._verifier.seconds_at(splits),
-        )
+        both = self._generator.seconds_at(budget_bytes - splits), self._verifier.seconds_at(splits)
+        columns = splits / budget_bytes, *both, round_seconds(self.machine, *both)
         return list(zip(*(column.tolist() for column in columns), strict=True))
 
 

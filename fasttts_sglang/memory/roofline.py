@@ -5,6 +5,7 @@ bandwidth, or its arithmetic at the machine's rate. `docs/memory.md` has the for
 """
 
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ PREFILL_RATE = 0.57
 
 _Z = np.linspace(-4, 5, 61)  # where the lognormal distribution of step lengths is looked at
 _LONGER = np.array([1 - NormalDist().cdf(z) for z in _Z])
+Seconds = TypeVar("Seconds", float, Floats)
 _WIDTHS = 40  # numbers of rows at once that are looked at
 
 
@@ -133,6 +135,11 @@ def verifier_seconds(
     seconds = forwards * machine.prefill_s
     seconds += np.maximum(reading / machine.bandwidth, flops / (machine.rate * PREFILL_RATE))
     return np.asarray(seconds.mean(axis=1))
+
+
+def round_seconds(machine: Machine, generator_s: Seconds, verifier_s: Seconds) -> Seconds:
+    """Seconds of a round whose models take so long; of the verifier only what is not hidden."""
+    return generator_s + machine.verifier_waits * verifier_s
 
 
 def generator_recomputed(sets: WorkingSet, tokens: Floats) -> Floats:

@@ -27,8 +27,10 @@ def test_the_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     parts = [plan["generator"]["kv_bytes"], plan["verifier"]["kv_bytes"]]
     assert sum(parts) == plan["budget_bytes"]
     assert plan["verifier_fraction"] == pytest.approx(parts[1] / sum(parts))
-    totals = [point["generator_s"] + point["verifier_s"] for point in plan["curve"]]
+    totals = [point["round_s"] for point in plan["curve"]]
     assert plan["round_s"] <= min(totals) * 1.000001
+    for point in plan["curve"]:
+        assert point["round_s"] == pytest.approx(point["generator_s"] + point["verifier_s"] / 2)
     assert plan["search_s"] == pytest.approx(8 * plan["round_s"])
 
 
