@@ -4,8 +4,10 @@
     python -m benchmarks.simulate --n 64 --burst 1 2 4 8
 
 The scheduler side is the real one: search runner, tree, estimates, slots, scoring. SGLang and the
-device are not: a decode step takes as long as measured on an H200, a verifier's call likewise, and
-memory is ample. For choosing between policies before one is measured; no claim stands on it.
+device are not: a decode step takes as long as measured on an H200, a verifier's call likewise, the
+two share the device, and memory is ample. For choosing between policies before one is measured; no
+claim stands on it. Other models: `--costs 3.6 0.022 3 0.0054` is about 7B+1.5B there, and
+`--costs 1.7 0.0083 3 0.021` 1.5B+7B.
 """
 
 import argparse
@@ -39,14 +41,17 @@ _TOKEN = 7  # what every step decodes
 class Costs:
     """Milliseconds. A decode step and a verifier's call cost so much, and more per row or token.
 
+    Beside a call of the verifier a step takes `beside` times as long.
+
     Source: 1.5B+1.5B on one H200, reports/1.5b+1.5b_h200_2026-11-27.md: steps of 2.2 ms with 64
-    rows and 3.8 ms with 256. The verifier's are rough.
+    rows and 3.8 ms with 256; the verifier's of reports/1.5b+1.5b_h200_2026-11-30b.md.
     """
 
     step: float = 1.7
     row: float = 0.0083
-    call: float = 5.0
-    token: float = 0.006
+    call: float = 3.0
+    token: float = 0.0054
+    beside: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +218,8 @@ def simulate(
         before = launched if reqs else ([], 0)
         if reqs:
             steps, in_rows = steps + before[1], in_rows + before[1] * len(reqs)
-            verifier.now += before[1] * (costs.step + costs.row * len(reqs))
+            shared = costs.beside if verifier.free_at > verifier.now else 1.0
+            verifier.now += before[1] * (costs.step + costs.row * len(reqs)) * shared
     usage = replies[-1].usage
     needs = work(ReplaySpec.from_json(spec), params, prompt_tokens)
     assert len(replies[-1].candidates) == len(needs.candidates), replies[-1].error
@@ -246,14 +252,22 @@ def main() -> None:
     parser.add_argument("--burst", type=int, nargs="+", default=[FastTTSConfig().decode_burst])
     parser.add_argument("--spec", default="{}", help="a ReplaySpec as JSON")
     parser.add_argument("--prompt", type=int, default=150)
+    parser.add_argument(
+        "--costs",
+        type=float,
+        nargs=4,
+        metavar=("STEP", "ROW", "CALL", "TOKEN"),
+        help="of a decode step, each row of it, a call of the verifier, each token of it; in ms",
+    )
     args = parser.parse_args()
+    costs = Costs(*args.costs) if args.costs else Costs()
     print(
         "|   n | mode  | burst |   ms | steps | of chain | rows | ahead kept | calls | verified |"
     )
     for n, mode, burst in ((n, m, b) for n in args.n for m in args.modes for b in args.burst):
         params = SearchParams(n=n, branch=BRANCH, temperature=1.0, stop=(), speculation=mode)
         found = [
-            simulate(params.replace(seed=seed), args.spec, args.prompt, burst, Costs())
+            simulate(params.replace(seed=seed), args.spec, args.prompt, burst, costs)
             for seed in range(1, args.seeds + 1)
         ]
         mean = {

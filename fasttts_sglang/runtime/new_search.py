@@ -5,6 +5,7 @@ from typing import Any
 
 from ..config import FastTTSConfig
 from ..errors import BadRequest
+from ..scheduling.slots import FLOOR, floor_for
 from ..scheduling.tree import SearchTree
 from ..search.aggregate import AGGREGATIONS
 from ..search.algorithms import SAMPLING, make
@@ -60,7 +61,8 @@ class SearchFactory:
             self._rows.eos_token_ids,
         )
         mode = Speculation(params.speculation or self._config.speculation)
-        tree = SearchTree(make(params), AGGREGATIONS[params.aggregation], mode)
+        floor = floor_for(params.n) if mode is Speculation.FULL else FLOOR
+        tree = SearchTree(make(params), AGGREGATIONS[params.aggregation], mode, floor)
         rules = StepRules(params, budget, steps, replay, scheduler.model_config.vocab_size)
         counts = Counts(len(message.prompt_ids))
         scoring = Scoring(

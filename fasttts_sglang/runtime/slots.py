@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..scheduling.order import depth_first
-from ..scheduling.slots import FLOOR, FLOOR_SHORT, choose
+from ..scheduling.slots import FLOOR_SHORT, choose
 from ..scheduling.step import Step
 from .active_search import ActiveSearch
 from .admission import place
@@ -231,7 +231,7 @@ class Slots:
 
     def _floor(self, search: ActiveSearch) -> float:
         short = self._rows.free_tokens < _SHORT * search.params.n
-        return FLOOR_SHORT if short else FLOOR
+        return max(search.tree.floor, FLOOR_SHORT) if short else search.tree.floor
 
     def _continue_likely(self, search: ActiveSearch, room: int) -> None:
         """Without looking around: rows at a boundary go on where child 0 is likely enough."""

@@ -12,14 +12,18 @@ from .slots import FLOOR
 from .step import Step
 
 MAX_AHEAD = 6  # rounds that are looked at, with that which runs
-UNLIKELY = FLOOR / 2  # children of a node with less are not considered: no row decodes them
 DISCOUNT = 0.8  # of what a node is worth, for every round that there is still time for it
 
 
 class Outlook:
-    """What one search will probably do next."""
+    """What one search will probably do next.
 
-    def __init__(self) -> None:
+    Args:
+        floor: What is worth less is not decoded.
+    """
+
+    def __init__(self, floor: float = FLOOR) -> None:
+        self._unlikely = floor / 2  # children of a node with less are not considered
         self._model = ScoreModel()
         self._chance: dict[Step, float] = {}  # of a node to be asked for and to survive
 
@@ -65,10 +69,10 @@ class Outlook:
             level = []
             for step, chance in zip(racing, survival(field, places).tolist(), strict=True):
                 self._chance[step] = chance
-                if depth < levels and chance >= UNLIKELY and step.complete:
+                if depth < levels and chance >= self._unlikely and step.complete:
                     children = _children(step, chance, depth)
                     level.append((children, chance, self._predict(step, line)))
-                    if _worth(chance, depth) >= UNLIKELY:
+                    if _worth(chance, depth) >= self._unlikely:
                         ahead += children
         return ahead
 
@@ -85,7 +89,7 @@ class Outlook:
             child.ahead, child.worth = 1, child.p
             return [child]
         chance = self.chance(step)
-        if chance < UNLIKELY:
+        if chance < self._unlikely:
             return []
         return _children(step, chance, 1 if step.requested else step.ahead + 1)
 

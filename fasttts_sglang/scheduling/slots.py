@@ -5,9 +5,24 @@ from itertools import accumulate, takewhile
 from typing import NamedTuple
 
 FLOOR = 0.2  # worth under which a slot stays idle: decoding costs energy and cache room
-FLOOR_SHORT = 0.5  # the same where memory is short: what is decoded in vain evicts what is needed
+FLOOR_SHORT = 0.5  # at least, where memory is short: what is decoded in vain evicts what is needed
+_EVEN = 400  # beams with which a token in vain costs what one decoded early saves
 WORTH_PREFILL = 0.5  # the same for a node before which evicted tokens must be computed again
 WORTH_SWAPPING = 0.3  # a running row gives way to a node worth that much more
+
+
+def floor_for(n: int) -> float:
+    """Worth under which a slot stays idle in a search of n beams.
+
+    A token decoded early saves a share of a step's fixed time, and that share is the smaller the
+    more beams there are. One in vain costs its own part of a step and of the verifier's time.
+
+    >>> [round(floor_for(n), 2) for n in (8, 64, 128, 256, 512)]
+    [0.2, 0.2, 0.24, 0.39, 0.56]
+
+    Source: `python -m benchmarks.simulate`; the best of several floors with three pairs of models.
+    """
+    return max(FLOOR, n / (n + _EVEN))
 
 
 class Choice(NamedTuple):

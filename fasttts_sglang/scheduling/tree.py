@@ -13,17 +13,25 @@ from ..search.params import Speculation
 from ..search.ranking import candidates
 from .estimate import logit
 from .outlook import Outlook
+from .slots import FLOOR
 from .step import Step
 
 
 class SearchTree:
-    """Runs `search`; `aggregate` is how it makes one score of a path's."""
+    """Runs `search`; `aggregate` is how it makes one score of a path's.
 
-    def __init__(self, search: Search, aggregate: Aggregate, mode: Speculation) -> None:
+    Args:
+        floor: Of what is decoded ahead, nothing worth less is.
+    """
+
+    def __init__(
+        self, search: Search, aggregate: Aggregate, mode: Speculation, floor: float = FLOOR
+    ) -> None:
         self._search = search
         self._aggregate = aggregate
         self._mode = mode
-        self._outlook = Outlook()
+        self.floor = floor
+        self._outlook = Outlook(floor)
         self._round: Round | None = None
         self._unscored = 0  # requested nodes of the round that have no score yet
         self.num_decoding = 0  # and those that are not complete
