@@ -36,7 +36,7 @@ class Machine:
     name: str
     bandwidth: float
     rate: float
-    step_s: float = 1.3e-3
+    step_s: float = 1.1e-3
     row_s: float = 8e-6
     prefill_s: float = 8e-3
     host_bandwidth: float = 2e10
