@@ -35,7 +35,7 @@ def this_machine(device: str, index: int, cache: Path | None = None) -> Machine:
     file = (cache or cache_folder()) / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}.json"
     try:
         kept = json.loads(file.read_text("utf-8"))
-        if not isinstance(kept, dict) or "host_bandwidth" in kept:  # else an older version's
+        if not isinstance(kept, dict) or "verifier_waits" in kept:  # else an older version's
             return Machine.from_dict(kept)
     except (OSError, ValueError) as exc:  # a ConfigError is a ValueError
         if not isinstance(exc, FileNotFoundError):

@@ -43,8 +43,8 @@ def test_a_machine_is_measured_once(measured: list[str], tmp_path: Path) -> None
     [
         "",
         "[]",
-        '{"name": "x", "bandwidth": -1, "rate": 1, "host_bandwidth": 1}',
-        '{"name": "of an older version", "bandwidth": 1, "rate": 1}',
+        '{"name": "x", "bandwidth": -1, "rate": 1, "verifier_waits": 1}',
+        '{"name": "of an older version", "bandwidth": 1, "rate": 1, "host_bandwidth": 1}',
     ],
 )
 def test_a_broken_file_is_replaced(content: str, measured: list[str], tmp_path: Path) -> None:
