@@ -119,9 +119,7 @@ def _measure(
 ) -> list[dict[str, Any]]:
     """Boot what `parts[number]` needs and measure it; returns the records of the real task."""
     part = parts[number]
-    stock = None
-    if part.has_stock:
-        stock = Stock(setting, part.share, folder, part.stock_attention)
+    stock = Stock(setting, part.share, folder, part.stock_attention) if part.has_stock else None
     ours = Ours(setting, part.our_share, part.config, folder) if part.has_ours else None
     alone = args.slice is None
     turn = nullcontext if alone else slices.Turns(args.log)

@@ -23,7 +23,7 @@ from .measures import spread
 SHAPES = {"1.5b": (12, 2), "7b": (28, 4)}  # heads and KV heads
 DIM, LAYERS, SLOTS, MAX_SPLITS = 128, 14, 200_000, 8
 _ROUNDS = 15
-TOLERANCE = 1e-2  # of bfloat16 results, relative
+_TOLERANCE = 1e-2  # of bfloat16 results, relative
 
 
 def paths(rows: int, siblings: int, prefix: int, own: int) -> tuple[list[End], Any]:
@@ -59,10 +59,7 @@ def measure(shape: str, rows: int, siblings: int, prefix: int, own: int) -> dict
     indptr[1:] = lengths.cumsum(0)
     indices = torch.tensor([slot for path in slots for slot in path], device="cuda")
     queries = torch.randn(rows, heads, DIM, dtype=torch.bfloat16, device="cuda")
-    kv = [
-        torch.randn(2, SLOTS, kv_heads, DIM, dtype=torch.bfloat16, device="cuda")
-        for _ in range(LAYERS)
-    ]
+    kv = layers(kv_heads)
     splits = torch.ones(rows, dtype=torch.int32, device="cuda")
     cores = torch.cuda.get_device_properties().multi_processor_count
     block = max(256, triton.next_power_of_2(rows))
@@ -110,10 +107,24 @@ def measure(shape: str, rows: int, siblings: int, prefix: int, own: int) -> dict
             for query, path in zip(queries.float(), slots, strict=True)
         ]
     )
-    errors = {name: ((r - exact).norm() / exact.norm()).item() for name, r in results.items()}
-    assert max(errors.values()) < TOLERANCE, errors
+    errors = off(results, exact)
     assert torch.equal(results["alone"], results["SGLang"]), "ordinary rows come out otherwise"
     return {"us": micro, "errors": errors}
+
+
+def layers(kv_heads: int) -> list[Any]:
+    """Keys and values of each layer, random: [2, slots, KV heads, dim]."""
+    import torch
+
+    shape = 2, SLOTS, kv_heads, DIM
+    return [torch.randn(shape, dtype=torch.bfloat16, device="cuda") for _ in range(LAYERS)]
+
+
+def off(results: Mapping[str, Any], exact: Any) -> dict[str, float]:
+    """How far each result is from the exact one, relative; raises where it is too far."""
+    errors = {name: ((r - exact).norm() / exact.norm()).item() for name, r in results.items()}
+    assert max(errors.values()) < _TOLERANCE, errors
+    return errors
 
 
 def in_turn(

@@ -44,7 +44,8 @@ class Costs:
     Beside a call of the verifier a step takes `beside` times as long.
 
     Source: 1.5B+1.5B on one H200, reports/1.5b+1.5b_h200_2026-11-27.md: steps of 2.2 ms with 64
-    rows and 3.8 ms with 256; the verifier's of reports/1.5b+1.5b_h200_2026-11-30b.md.
+    rows and 3.8 ms with 256; the verifier's 180,000 tokens per second of
+    reports/1.5b+1.5b_h200_2026-11-30b.md, about. A call's fixed cost and `beside` are rough.
     """
 
     step: float = 1.7

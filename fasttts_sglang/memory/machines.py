@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -108,12 +108,15 @@ _GPUS = (
 
 # Two cores without AVX-512, fitted to decode steps of the tiny pair's generator; not measured at
 # start, which should stay quick on a CPU, where the split hardly matters. Nothing runs beside.
-CPU = replace(
-    Machine("cpu", 8e9, 7e10, verifier_waits=1.0),
+CPU = Machine(
+    "cpu",
+    8e9,
+    7e10,
     step_s=4e-3,
     row_s=2.2e-4,
     prefill_s=10e-3,
     host_bandwidth=2e8,
+    verifier_waits=1.0,
 )
 
 MACHINES = {machine.name: machine for machine in (*_GPUS, CPU)}

@@ -107,8 +107,7 @@ class Planner:
         in_proportion = budget_bytes * verifier.most / (verifier.most + generator.most)
         splits = np.concatenate((verifier.sizes, budget_bytes - generator.sizes, [in_proportion]))
         splits = np.clip(splits, verifier.least, budget_bytes - generator.least)
-        both = generator.seconds_at(budget_bytes - splits), verifier.seconds_at(splits)
-        seconds = round_seconds(self.machine, *both)
+        *_, seconds = self._seconds(budget_bytes, splits)
         equal = splits[seconds <= seconds.min() * (1 + _TIE)]
         chosen = equal[np.abs(equal - in_proportion).argmin()]
         return self.at(budget_bytes, int(chosen))
@@ -145,9 +144,14 @@ class Planner:
         self.check(budget_bytes)
         low, high = self._verifier.least, budget_bytes - self._generator.least
         splits = np.linspace(low, high, points)
-        both = self._generator.seconds_at(budget_bytes - splits), self._verifier.seconds_at(splits)
-        columns = splits / budget_bytes, *both, round_seconds(self.machine, *both)
+        columns = splits / budget_bytes, *self._seconds(budget_bytes, splits)
         return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    def _seconds(self, budget_bytes: int, splits: Floats) -> tuple[Floats, Floats, Floats]:
+        """Of generator, verifier and a round, by the verifier's bytes."""
+        generator_s = self._generator.seconds_at(budget_bytes - splits)
+        verifier_s = self._verifier.seconds_at(splits)
+        return generator_s, verifier_s, round_seconds(self.machine, generator_s, verifier_s)
 
 
 def refuse(path_tokens: int, missing: int, where: str = "") -> NoReturn:

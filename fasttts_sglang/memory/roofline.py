@@ -24,8 +24,9 @@ PREFILL_RATE = 0.57
 
 _Z = np.linspace(-4, 5, 61)  # where the lognormal distribution of step lengths is looked at
 _LONGER = np.array([1 - NormalDist().cdf(z) for z in _Z])
-Seconds = TypeVar("Seconds", float, Floats)
 _WIDTHS = 40  # numbers of rows at once that are looked at
+
+_Seconds = TypeVar("_Seconds", float, Floats)
 
 
 def generator_seconds(
@@ -137,7 +138,7 @@ def verifier_seconds(
     return np.asarray(seconds.mean(axis=1))
 
 
-def round_seconds(machine: Machine, generator_s: Seconds, verifier_s: Seconds) -> Seconds:
+def round_seconds(machine: Machine, generator_s: _Seconds, verifier_s: _Seconds) -> _Seconds:
     """Seconds of a round whose models take so long; of the verifier only what is not hidden."""
     return generator_s + machine.verifier_waits * verifier_s
 

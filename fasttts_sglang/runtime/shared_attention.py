@@ -17,6 +17,7 @@ from ..scheduling.prefix_groups import MOST_PARTS, MOST_WORK, WIDTH, End, group
 from .hook import Hook, HookType
 from .row import row_of
 from .shared_attention_kernel import decode_attention, rows_per_tile
+from .usual_layers import is_usual
 
 _PLAIN = {"logit_cap": 0.0, "sinks": None, "has_mla": False, "page_size": 1, "score_mod": None}
 
@@ -70,17 +71,15 @@ class SharedAttention:
         **options: Any,
     ) -> None:
         """See SGLang's `decode_attention_fwd`."""
-        dim = q.shape[-1]
-        plain = all(options.get(name, usual) == usual for name, usual in _PLAIN.items())
-        same = dim == v_buffer.shape[-1] and dim & (dim - 1) == 0 and dim >= 16
-        if not plain or not same or options.get("xai_temperature_len", -1) > 0:
+        usual = is_usual(q, v_buffer, options, _PLAIN)
+        if not usual or options.get("xai_temperature_len", -1) > 0:
             head = q, k_buffer, v_buffer, o, kv_indptr, kv_indices, attn_logits, attn_lse
             splits = num_kv_splits, max_kv_splits
             self._stock(*head, *splits, sm_scale, k_scale, v_scale, **options)
             return
         # within a CUDA graph from its own memory, which all layers use in turn
         shape = *q.shape[:2], max_kv_splits + MOST_PARTS
-        parts = torch.empty((*shape, dim), dtype=torch.float32, device=q.device)
+        parts = torch.empty((*shape, q.shape[-1]), dtype=torch.float32, device=q.device)
         sums = torch.empty(shape, dtype=torch.float32, device=q.device)
         decode_attention(
             q,

@@ -11,6 +11,7 @@ import torch
 import triton
 
 from .extend_kernel import attend_new
+from .usual_layers import is_usual
 
 _TILE = 64  # queries: tokens of a row times heads of a KV head
 _BLOCK = 64  # tokens read at once
@@ -65,17 +66,8 @@ class VerifierAttention:
         """See SGLang's `extend_attention_fwd`."""
         new = q_extend, k_extend, v_extend, o_extend
         paths = qo_indptr, kv_indptr, kv_indices
-        dim = q_extend.shape[-1]
-        usual = (
-            is_causal
-            and custom_mask is None
-            and k_scale == v_scale == 1
-            and all(options.get(name, usual) == usual for name, usual in _PLAIN.items())
-            and dim == v_extend.shape[-1]
-            and dim & (dim - 1) == 0
-            and dim >= 16
-        )
-        if usual:
+        plain = is_causal and custom_mask is None and k_scale == v_scale == 1
+        if plain and is_usual(q_extend, v_extend, options, _PLAIN):
             extend_attention(*new, k_buffer, v_buffer, *paths, sm_scale)
             return
         self.usual = False

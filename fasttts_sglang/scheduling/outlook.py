@@ -8,7 +8,6 @@ from operator import attrgetter
 from ..search.core import Finish
 from ..search.params import Speculation
 from .estimate import FIRST_STD, ScoreModel, Siblings, survival
-from .slots import FLOOR
 from .step import Step
 
 MAX_AHEAD = 6  # rounds that are looked at, with that which runs
@@ -22,7 +21,7 @@ class Outlook:
         floor: What is worth less is not decoded.
     """
 
-    def __init__(self, floor: float = FLOOR) -> None:
+    def __init__(self, floor: float) -> None:
         self._unlikely = floor / 2  # children of a node with less are not considered
         self._model = ScoreModel()
         self._chance: dict[Step, float] = {}  # of a node to be asked for and to survive

@@ -1,8 +1,6 @@
 """The fused sampler against the one in torch operators, run by Triton's interpreter on a CPU."""
 
-import os
-import subprocess
-import sys
+from .interpreted import interpreted
 
 PROGRAM = """
 import torch
@@ -27,11 +25,5 @@ for columns in (97, 1024, 9000):  # less than a block, one block, more than one 
 
 
 def test_the_kernel_draws_what_the_torch_version_draws() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = interpreted(PROGRAM)
     assert done.stdout.split() == ["equal", "97", "equal", "1024", "equal", "9000"], done.stderr

@@ -1,8 +1,6 @@
 """The kernel against attention in torch operators, run by Triton's interpreter on a CPU."""
 
-import os
-import subprocess
-import sys
+from .interpreted import interpreted
 
 PROGRAM = """
 import random
@@ -55,11 +53,5 @@ for trial, (heads, kv_heads) in enumerate(((6, 1), (4, 2), (7, 1))):
 
 
 def test_rows_that_share_a_prefix_attend_as_each_would_alone() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = interpreted(PROGRAM)
     assert done.stdout.split("\n")[:3] == ["equal 2"] * 3, done.stderr

@@ -1,9 +1,6 @@
 """The verifier's kernel against attention in torch operators, by Triton's interpreter on a CPU."""
 
 import inspect
-import os
-import subprocess
-import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +9,8 @@ import torch
 
 from fasttts_sglang.runtime import verifier_attention
 from fasttts_sglang.runtime.verifier_attention import VerifierAttention
+
+from .interpreted import interpreted
 
 PROGRAM = """
 import random
@@ -54,13 +53,7 @@ for trial, (heads, kv_heads, tile) in enumerate(((6, 1, 16), (4, 2, 64), (7, 1, 
 
 
 def test_new_tokens_attend_to_their_prefix_and_to_those_before_them() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = interpreted(PROGRAM)
     assert done.stdout.split("\n")[:4] == ["equal"] * 4, done.stderr
 
 
