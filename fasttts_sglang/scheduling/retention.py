@@ -10,6 +10,7 @@ from .step import Step
 from .tree import SearchTree
 
 _SURE = 2.0
+_UNLIKELY = 0.01  # p(needed) under which a node's KV is as good as dead
 
 
 class LivePath(NamedTuple):
@@ -31,7 +32,9 @@ def worths(
 
     A node that is not done stands for what it will be done from, its parent's tokens. What was
     asked for needs them for sure, the first of the order soonest. All else is worth the probability
-    that it is needed. What lies on the way to a node is worth at least as much as the node.
+    that it is needed, and nothing if that is next to none: most nodes end so, and to know them for
+    dead saves looking for what to evict again and again. What lies on the way to a node is worth
+    at least as much as the node.
 
     Args:
         nodes: Each with whether the model is done with it: has decoded it, or has scored it.
@@ -47,6 +50,7 @@ def worths(
         elif place is not None and not done:
             yield _SURE - begin - length * place / len(members)
         elif place is not None or not step.requested:
-            yield tree.chance(step) if done else step.p
-        else:
-            yield 0.0  # a survivor of an earlier round, to which mcts may come back
+            chance = tree.chance(step) if done else step.p
+            yield chance if chance >= _UNLIKELY else None
+        else:  # a survivor of an earlier round: what lives below keeps it, or mcts may come back
+            yield None if step.children else 0.0

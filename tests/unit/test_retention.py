@@ -48,7 +48,7 @@ def test_nobody_needs_an_answer_and_the_likelier_survivor_is_worth_more() -> Non
     tree = begun()
     answer, good, bad, *_ = tree.members
     tree.complete(answer, 10, Finish.EOS)
-    for step, score in ((good, 0.9), (bad, 0.1)):
+    for step, score in ((good, 0.9), (bad, 0.6)):
         tree.complete(step, 10, Finish.STOP)
         tree.score(step, (score,))
     ahead = tree.ahead()
@@ -60,10 +60,21 @@ def test_nobody_needs_an_answer_and_the_likelier_survivor_is_worth_more() -> Non
     assert of(tree, ahead) == [step.p for step in ahead]
 
 
+def test_what_hardly_has_a_chance_is_worth_nothing() -> None:
+    tree = begun()
+    good, bad, *_ = tree.members
+    for step, score in ((good, 0.9), (bad, 0.1)):
+        tree.complete(step, 10, Finish.STOP)
+        tree.score(step, (score,))
+    tree.ahead()
+    assert 0 < tree.chance(bad) < 0.01 < tree.chance(good)
+    assert of(tree, [good, bad]) == [tree.chance(good), None]
+
+
 def test_without_speculation_scores_tell_as_much() -> None:
     tree = begun(mode=Speculation.OFF)
     good, bad, *others = tree.members
-    for step, score in ((good, 0.9), (bad, 0.1)):
+    for step, score in ((good, 0.9), (bad, 0.6)):
         tree.complete(step, 10, Finish.STOP)
         tree.score(step, (score,))
     flat = of(tree, [good, bad])
@@ -73,13 +84,13 @@ def test_without_speculation_scores_tell_as_much() -> None:
     assert more is not None and less is not None and less < more
     for step in others:
         tree.complete(step, 10, Finish.STOP)
-        tree.score(step, (0.5,))
+        tree.score(step, (0.7,))
     tree.look()
     assert [round(w or 0) for w in of(tree, [good, bad])] == [1, 0]
     assert not good.children  # nothing is decoded ahead
 
 
-def test_survivors_of_earlier_rounds_are_worth_least() -> None:
+def test_survivors_of_earlier_rounds_are_kept_for_what_lives_below_them() -> None:
     tree = begun()
     earlier = tree.members
     for index, step in enumerate(earlier):
@@ -87,4 +98,22 @@ def test_survivors_of_earlier_rounds_are_worth_least() -> None:
         tree.score(step, (0.1 * index,))
     tree.advance()
     kept = [step for step in earlier if step.path in tree.kept]
-    assert kept and of(tree, kept) == [0.0] * len(kept)
+    assert kept and of(tree, kept) == [None] * len(kept)
+    assert {step.parent for step in tree.members} == set(kept)
+    assert None not in of(tree, tree.members)  # a node that is not decoded needs its parent's KV
+
+
+def test_a_survivor_without_children_is_worth_least() -> None:
+    tree = SearchTree(
+        make(SearchParams(n=8, branch=4, algorithm="mcts")), AGGREGATIONS["last"], Speculation.FULL
+    )
+    tree.begin()
+    left: list[Step] = []
+    while not left:  # until the search goes on elsewhere than below all that it has kept
+        for index, step in enumerate(tree.members):
+            tree.complete(step, 10, Finish.STOP)
+            tree.score(step, (0.1 + 0.1 * index % 0.8,))
+        decided = tree.members
+        assert tree.advance() and tree.members
+        left = [step for step in decided if step.path in tree.kept and not step.children]
+    assert of(tree, left) == [0.0] * len(left)
