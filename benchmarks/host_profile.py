@@ -2,6 +2,7 @@
 
     python -m benchmarks.host_profile --n 64
     python -m benchmarks.host_profile --pair 1.5b+1.5b --n 256 --out host.md
+    python -m benchmarks.host_profile --pair 1.5b+7b --n 512 --kv-gib 5.56 --share 0.7  # 24 GB
 
 A timer interrupts the thread every half millisecond, and Python notes where it stands: in the call
 that has just returned, so time in C is counted too. That costs some percent of the thread's time.
@@ -110,6 +111,7 @@ def main() -> None:
     import torch
 
     from fasttts_sglang import SearchParams
+    from fasttts_sglang.config import KV_FRACTIONS
 
     from .systems import Ours
 
@@ -118,17 +120,22 @@ def main() -> None:
     )
     parser.add_argument("--pair", default="tiny", choices=["tiny", *PAIRS])
     parser.add_argument("--n", type=int, default=64)
+    parser.add_argument("--kv-gib", type=float, help="KV of both models together; default: ample")
+    parser.add_argument("--share", type=float, default=0.5, help="the verifier's part of it")
     parser.add_argument("--least", type=float, default=0.5, help="percent of the samples")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    setting = of_pair(args.pair, args.n, gpu=torch.cuda.is_available())
+    if args.kv_gib is not None and args.pair == "tiny":
+        parser.error("--kv-gib: the tiny pair is no size that memory could limit")
+    if not KV_FRACTIONS[0] <= args.share <= KV_FRACTIONS[1]:
+        parser.error("--share: must be in [{}, {}], got {}".format(*KV_FRACTIONS, args.share))
+    setting = of_pair(args.pair, args.n, args.kv_gib, gpu=torch.cuda.is_available())
     params = SearchParams(n=args.n, branch=BRANCH, temperature=1.0, stop=(), speculation="full")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ[FOLDER] = name
-        ours = Ours(
-            setting, None, {"algorithms": (f"watch={__package__}.host_profile:watch",)}, folder
-        )
+        changes = {"algorithms": (f"watch={__package__}.host_profile:watch",)}
+        ours = Ours(setting, args.share, changes, folder)
         for seed in (1, 2):  # the first warms up
             ours.engine.flush_cache()
             prompt = [5 + (seed + i * i) % 90 for i in range(setting.prompt_tokens)]

@@ -63,9 +63,9 @@ QUICK = Setting(
 )
 
 
-def of_pair(pair: str, rows: int, *, gpu: bool) -> Setting:
-    """Of two shapes, or "tiny"; decode batches have so many rows, and memory is ample."""
-    return QUICK if pair == "tiny" else shaped(*pair.split("+"), [rows], "{}", None, gpu=gpu)
+def of_pair(pair: str, rows: int, kv_gib: float | None = None, *, gpu: bool) -> Setting:
+    """Of two shapes, or "tiny", whose memory is always ample; decode batches have so many rows."""
+    return QUICK if pair == "tiny" else shaped(*pair.split("+"), [rows], "{}", kv_gib, gpu=gpu)
 
 
 def shaped(
