@@ -66,9 +66,9 @@ def test_rows_that_waited_for_room_join_without_a_prefill(runs: dict[str, list[U
 
 
 def test_what_was_evicted_is_prefilled_to_be_decoded_ahead(runs: dict[str, list[Usage]]) -> None:
-    # such nodes stayed where they were until they were asked for: 903 steps, 32 rows prefilled
+    # else such nodes stay where they are until they are asked for: 892 steps, 33 rows prefilled
     (usage,) = runs["ahead"]
-    assert usage["prefilled_rows"] > 50
+    assert usage["prefilled_rows"] > 40
     assert usage["decode_steps"] < 850
 
 
