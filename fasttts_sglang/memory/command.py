@@ -115,9 +115,12 @@ def _print_offload(offload: HostOffload) -> None:
         )
     parts = (offload.generator, offload.verifier)
     names = [name for name, part in zip(("generator", "verifier"), parts, strict=True) if part.wins]
+    saves = f"{offload.saved_s:.3f} s saved per round"
+    if not any(part.again_tokens for part in parts):
+        saves = "nothing to save here, where all fits"
     print(
         f"--fasttts-host-offload auto: {' and '.join(names) or 'off, copying takes longer'};"
-        f" {offload.saved_s:.3f} s saved per round.\n"
+        f" {saves}.\n"
         "copied: to the host and back, instead of computed again; host: memory for what is missing."
     )
 

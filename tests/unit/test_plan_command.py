@@ -57,6 +57,8 @@ def test_the_plan_as_text_and_as_a_folders(capsys: pytest.CaptureFixture[str]) -
     assert "--fasttts-kv-split 0.6" in text
     assert "--fasttts-host-offload auto: generator and verifier; " in text
     assert len(text.splitlines()) == 25
+    assert main(["plan", *pair, "--gpu-memory", "8GiB", "-n", "4", "--machine", "cpu"]) == 0
+    assert "; nothing to save here, where all fits.\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
