@@ -111,8 +111,8 @@ def main() -> None:
     import torch
 
     from fasttts_sglang import SearchParams
-    from fasttts_sglang.config import KV_FRACTIONS
 
+    from .options import check_share
     from .systems import Ours
 
     parser = argparse.ArgumentParser(
@@ -127,8 +127,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.kv_gib is not None and args.pair == "tiny":
         parser.error("--kv-gib: the tiny pair is no size that memory could limit")
-    if not KV_FRACTIONS[0] <= args.share <= KV_FRACTIONS[1]:
-        parser.error("--share: must be in [{}, {}], got {}".format(*KV_FRACTIONS, args.share))
+    check_share(parser, "--share", args.share)
     setting = of_pair(args.pair, args.n, args.kv_gib, gpu=torch.cuda.is_available())
     params = SearchParams(n=args.n, branch=BRANCH, temperature=1.0, stop=(), speculation="full")
     with tempfile.TemporaryDirectory() as name:

@@ -102,9 +102,7 @@ def parse(description: str | None, argv: Sequence[str] | None = None) -> argpars
     for name in ("shares", "stock_share", "our_share", "planned_share"):
         value = getattr(args, name)
         for share in value if isinstance(value, Sequence) else [value]:
-            if share is not None and not KV_FRACTIONS[0] <= share <= KV_FRACTIONS[1]:
-                bounds = "[{}, {}]".format(*KV_FRACTIONS)
-                parser.error(f"--{name.replace('_', '-')}: must be in {bounds}, got {share}")
+            check_share(parser, f"--{name.replace('_', '-')}", share)
     if args.gpu_gib is not None:
         try:
             generator, verifier = args.pair.split("+")
@@ -114,6 +112,13 @@ def parse(description: str | None, argv: Sequence[str] | None = None) -> argpars
     args.widths = args.widths or ([4, 16] if args.quick else [8, 64, 256])
     args.modes = args.modes or (["full"] if args.quick else list(SPECULATION))
     return args
+
+
+def check_share(parser: argparse.ArgumentParser, flag: str, share: float | None) -> None:
+    """End the process with a message if no verifier can have such a part of the KV memory."""
+    low, high = KV_FRACTIONS
+    if share is not None and not low <= share <= high:
+        parser.error(f"{flag}: must be in [{low}, {high}], got {share}")
 
 
 def _variant(text: str) -> tuple[str, dict[str, Any]]:

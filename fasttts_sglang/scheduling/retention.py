@@ -32,7 +32,7 @@ def worths(
 
     A node that is not done stands for what it will be done from, its parent's tokens. What was
     asked for needs them for sure, the first of the order soonest. All else is worth the probability
-    that it is needed, and nothing if that is next to none: most nodes end so, and to know them for
+    that it is needed, and nothing if that is next to none: many nodes end so, and to know them for
     dead saves looking for what to evict again and again. What lies on the way to a node is worth
     at least as much as the node.
 

@@ -70,6 +70,8 @@ def test_what_was_evicted_is_prefilled_to_be_decoded_ahead(runs: dict[str, list[
     (usage,) = runs["ahead"]
     assert usage["prefilled_rows"] > 40
     assert usage["decode_steps"] < 850
+    # while eviction took what had no chance for alive: 1,226, and 90 rows prefilled
+    assert usage["recomputed_tokens"] < 1000
 
 
 def test_what_was_evicted_can_be_decoded_again(
